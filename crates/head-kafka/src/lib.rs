@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The Kafka head: speaks the protocol of Apache Kafka 4.3.1's client listener. (Surface only so far.)
+
+pub mod session;
+
+use std::sync::Arc;
+
+/// What a listener tells its clients, and the bounds of its connections.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// 22 characters, the same for the life of the data.
+    pub cluster_id: Arc<str>,
+    pub node_id: i32,
+    /// Where clients of this listener should connect.
+    pub advertised_host: Arc<str>,
+    pub advertised_port: u16,
+    /// Partitions of a topic whose maker did not say.
+    pub default_partitions: u32,
+    /// Metadata and Produce make missing topics.
+    pub auto_create_topics: bool,
+    /// Replication factors other than 1 and -1 are taken (and mean 1).
+    pub accept_any_replication_factor: bool,
+    /// Largest request.
+    pub request_bytes_max: u32,
+    /// Requests of one connection that are under way at once, in bytes and in number: beyond, no more is read from it.
+    pub inflight_bytes_max: usize,
+    pub inflight_requests_max: usize,
+    /// A fetch answers with at most this much, whatever the client would take (the first batch always fits).
+    pub fetch_bytes_max: u32,
+    /// Incremental fetch sessions and partitions remembered for one connection.
+    pub fetch_session_partitions_max: usize,
+    /// A request that has begun must arrive at this pace at least, after `request_grace_ms`.
+    pub request_bytes_per_s_min: u32,
+    pub request_grace_ms: u32,
+    /// A connection without any request for this long is closed.
+    pub idle_ms_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            cluster_id: Arc::from("AAAAAAAAAAAAAAAAAAAAAA"),
+            node_id: 0,
+            advertised_host: Arc::from("127.0.0.1"),
+            advertised_port: 9092,
+            default_partitions: 1,
+            auto_create_topics: true,
+            accept_any_replication_factor: false,
+            request_bytes_max: 100 * 1024 * 1024,
+            inflight_bytes_max: 8 * 1024 * 1024,
+            inflight_requests_max: 64,
+            fetch_bytes_max: 55 * 1024 * 1024,
+            fetch_session_partitions_max: 100_000,
+            request_bytes_per_s_min: 1024,
+            request_grace_ms: 30_000,
+            idle_ms_max: 600_000,
+        }
+    }
+}

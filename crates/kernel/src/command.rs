@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a head can ask of a shard, in neutral words. One command, one reply (`reply.rs`), except where said.
+//!
+//! The numbering of the whole set is the design's; the commands of queues, subscriptions, holds, bindings and transactions join
+//! this enum with the protocols that need them.
+
+use crate::auth::Principal;
+use bytes::Bytes;
+use model::batch::Batch;
+use model::{HolderId, LeaderEpoch, NamespaceId, Offset, PartitionId, TopicId};
+use std::sync::Arc;
+
+/// Who asks: carried by every command, and stored with every intent that outlives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ctx {
+    pub principal: Principal,
+    pub namespace: NamespaceId,
+    /// Replies and wakes go here.
+    pub holder: HolderId,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Appends one batch to a partition. Replied when durable.
+    Publish(Publish),
+    /// Reads whole batches. Never waits for data: replied with what is there, or when the medium has answered.
+    Read(Read),
+    /// Finds an offset.
+    Locate(Locate),
+    /// Moves a partition's start. Replied when durable.
+    Trim(Trim),
+    /// Makes a topic. To the namespace's cell. Replied when every partition can be used and all of it is durable.
+    DeclareTopic(DeclareTopic),
+    /// Removes a topic and all its records. To the namespace's cell. Replied when durable.
+    DeleteTopic { topic: TopicId },
+    /// Hands out a new producer id. To [`model::ShardId::META`]. Replied when the id can never be handed out again.
+    InitProducer,
+    /// A head's coordinator verb, opaque here. Replied when what it decided is durable.
+    Coordinator { which: u8, input: Bytes },
+    /// The holder is gone: its watches end. No reply.
+    Gone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    pub partition: PartitionId,
+    /// The sender's belief, if it has one: another epoch is refused.
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub batch: Batch,
+    pub origin: Origin,
+}
+
+/// Which head a batch came through; stored beside the batch, outside it, so that no client can forge reserved headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Origin {
+    Kernel = 0,
+    Kafka = 1,
+    Amqp = 2,
+    RocketMq = 3,
+    Mqtt = 4,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub partition: PartitionId,
+    pub from: Offset,
+    /// The first batch is returned whole even when it is larger; after it, whole batches while they fit.
+    pub bytes_max: u32,
+    pub isolation: Isolation,
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// When nothing (more) is readable at the end of this read, the holder is woken once ([`crate::Effect::Wake`] with this
+    /// number) as soon as more is, or the partition is gone. A watch that is set already costs nothing, so a caught-up
+    /// partition is asked for once, not once per poll.
+    pub watch: Option<u64>,
+}
+
+/// How far a reader sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Everything durable, decided or not.
+    High,
+    /// Up to the first undecided transaction; aborted records are named in the reply.
+    Stable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locate {
+    pub partition: PartitionId,
+    pub by: LocateBy,
+    pub isolation: Isolation,
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocateBy {
+    /// The first offset that can be read.
+    Start,
+    /// The offset the next visible record will get (`high` or `stable`, by isolation).
+    End,
+    /// The first record whose time is at or after this (milliseconds since 1970).
+    Timestamp(i64),
+    /// The record with the largest time; the first of them if several.
+    MaxTimestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trim {
+    pub partition: PartitionId,
+    /// `None`: everything visible now.
+    pub before: Option<Offset>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclareTopic {
+    /// Random bytes from the head's driver, made into the topic's id.
+    pub topic: TopicId,
+    pub name: Arc<str>,
+    pub partition_count: u32,
+    pub settings: TopicSettings,
+    /// Only checks: nothing is made, the reply is what making it would have answered.
+    pub validate_only: bool,
+}
+
+/// What the kernel acts upon of a topic's settings, and what it keeps for the head that set them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Records older than this are removed; `None` = never for their age.
+    pub retention_ms: Option<u64>,
+    /// The oldest records of a partition beyond this are removed; `None` = never for their size.
+    pub retention_bytes: Option<u64>,
+    /// Largest batch.
+    pub batch_bytes_max: u32,
+    /// Name and value as the head's users wrote them, sorted by name, opaque here.
+    pub stored: Arc<[(Arc<str>, Arc<str>)]>,
+}
+
+impl Default for TopicSettings {
+    /// Seven days, any size, batches up to 1 MiB and 12 bytes: Kafka's defaults, which its users expect.
+    fn default() -> TopicSettings {
+        TopicSettings {
+            retention_ms: Some(7 * 24 * 60 * 60 * 1000),
+            retention_bytes: None,
+            batch_bytes_max: 1024 * 1024 + 12,
+            stored: Arc::from([]),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Planted bugs: mistakes that a log server can make, built in on purpose to prove that the checks would see them.
+//!
+//! Only with the feature `planted`, which no release and no default build has; without it `planted` is a constant `false`
+//! and the mistake is not in the program. At most one bug is on, chosen once per process before anything else runs, or
+//! switched between simulator runs.
+
+/// The bugs, each named after what goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Bug {
+    /// A flush reports done though its bytes were never synced.
+    LostSync = 1,
+    /// Recovery accepts a frame whose bytes are not all there.
+    TornFrameAccepted,
+    /// Recovery accepts a frame left over from a slot's earlier life.
+    StaleFrameAccepted,
+    /// A publish is answered when it is ordered, not when it is durable.
+    AckBeforeDurable,
+    /// Readers see records that are ordered but not durable.
+    ReadBeforeDurable,
+    /// After a restart a repeated idempotent publish is appended again.
+    DuplicateAfterRestart,
+    /// After a restart a partition continues at an offset that was already used.
+    OffsetReuse,
+    /// A checkpoint holds the effect of frames that are not durable.
+    CheckpointAheadOfData,
+    /// The WAL is trimmed before the checkpoint that replaces it is durable.
+    TrimTooEarly,
+    /// A checkpoint leaves the producers' dedupe windows out.
+    DedupeWindowLost,
+    /// Recovered frames that were never proven durable are served without being synced first.
+    RecoveredUnsynced,
+    /// A block of a segment is served without its checksum being looked at.
+    RottenBlockServed,
+}
+
+impl Bug {
+    /// Every bug there is.
+    pub const ALL: [Bug; 12] = [
+        Bug::LostSync,
+        Bug::TornFrameAccepted,
+        Bug::StaleFrameAccepted,
+        Bug::AckBeforeDurable,
+        Bug::ReadBeforeDurable,
+        Bug::DuplicateAfterRestart,
+        Bug::OffsetReuse,
+        Bug::CheckpointAheadOfData,
+        Bug::TrimTooEarly,
+        Bug::DedupeWindowLost,
+        Bug::RecoveredUnsynced,
+        Bug::RottenBlockServed,
+    ];
+
+    /// The name on command lines: words joined by dashes.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for (index, letter) in format!("{self:?}").char_indices() {
+            if letter.is_ascii_uppercase() && index > 0 {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    /// The bug of that name.
+    pub fn named(name: &str) -> Option<Bug> {
+        Bug::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use super::Bug;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    /// Switches one bug on, or all off.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, |bug| bug as u8), Ordering::Relaxed);
+    }
+
+    /// True while `bug` is the one switched on.
+    pub fn planted(bug: Bug) -> bool {
+        PLANTED.load(Ordering::Relaxed) == bug as u8
+    }
+}
+
+#[cfg(feature = "planted")]
+pub use switch::{plant, planted};
+
+/// True while `bug` is switched on: never, in a build without the feature.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_is_found_by_its_name() {
+        for bug in Bug::ALL {
+            assert_eq!(Bug::named(&bug.name()), Some(bug));
+        }
+        assert_eq!(Bug::LostSync.name(), "lost-sync");
+    }
+}
