@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Version 1 of all bytes that the kernel puts on media. Frozen with the first tagged release; later additions carry a feature
+//! bit.
+
+pub mod checkpoint;
+pub mod head;
+pub mod segment;
