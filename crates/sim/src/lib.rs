@@ -1,1 +1,16 @@
-//! placeholder
+// SPDX-License-Identifier: Apache-2.0
+//! The simulator: the very code of the kernel, of the local medium with its recovery, and of the heads, run in one thread over a
+//! virtual clock, a faulty disk and a byte-stream network, from one seed.
+//!
+//! Owns: the world around the product (`world`, `disk`, `network`), who uses it (`actors`), what happened (`history`), whether that
+//! was right (`checker`), and what is tried (`scenarios`). Must not know: `node`, threads (the binary spreads seeds over them),
+//! real files, sockets or clocks.
+//!
+//! `history`, `checker` and `value` stand alone: the kill loop writes the same history from real clients and is judged by the same
+//! checker. Docs: `docs/internals/simulation.md`.
+
+pub mod checker;
+pub mod disk;
+pub mod history;
+pub mod rng;
+pub mod value;
