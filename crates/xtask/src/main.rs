@@ -1,1 +1,74 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask`: everything a developer runs beside `cargo run` and `cargo test`.
+//!
+//! Owns: the order of the test steps, the checks of the repository itself, the set-up of other people's clients.
+//! Must not know: the broker's insides. It builds programs, runs them and reads what they print.
+//!
+//! Standard library and serde_json only, so that it compiles in a few seconds on a cold machine.
+
+mod conformance;
+mod fuzz;
+mod process;
+mod programs;
+mod readme;
+mod report;
+mod test;
+mod tidy;
+mod workspace;
+
+use report::Report;
+use std::process::ExitCode;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test [--list] [--only STEP]...      every check there is; the last line counts them
+  tidy                                the repository's own rules
+  sim [ARGS]                          the simulator (cargo xtask sim --help)
+  torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
+  bench kafka [--quick] [ARGS]        load, beside Apache Kafka where it can be had
+  conformance [--only TEXT] [--list] [--write-page]
+                                      real clients against the real broker; the page is docs/compat/kafka.md
+  readme                              runs the blocks of README.md
+  fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain and cargo-fuzz are
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let outcome = Workspace::find().and_then(|workspace| match command.as_str() {
+        "test" => test::run(&workspace, rest),
+        "tidy" => counted(|report| tidy::run(&workspace, report)),
+        "sim" => programs::sim(&workspace, rest),
+        "torture" => programs::bench(&workspace, rest),
+        "bench" => programs::bench(&workspace, rest),
+        "conformance" => conformance::command(&workspace, rest),
+        "readme" => readme::command(&workspace, rest),
+        "fuzz" => fuzz::command(&workspace, rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        other => Err(format!("no command is called {other:?}\n\n{USAGE}")),
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs something that reports, and ends with the line that counts.
+fn counted(run: impl FnOnce(&mut Report)) -> Result<bool, String> {
+    let mut report = Report::default();
+    run(&mut report);
+    println!("{}", report.last_line());
+    Ok(report.clean())
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sets other people's clients up, runs `conformance/kafka/run.py` with them against the real broker, and counts its results.
+//!
+//! What is installed goes below the build's folder (`target/conformance`), but for kcat, which is a system package. A client whose
+//! toolchain is not here is skipped with that reason; a client that is here and cannot be built is a failure.
+
+use crate::process;
+use crate::programs;
+use crate::report::Report;
+use crate::workspace::Workspace;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FOLDER: &str = "conformance/kafka";
+/// Generated from the results; one row a feature, one column a client.
+const PAGE: &str = "docs/compat/kafka.md";
+
+/// A client's program, or why there is none.
+type Found = Result<PathBuf, Missing>;
+
+enum Missing {
+    /// Not here: its cases are skipped.
+    Absent(String),
+    /// Should be here: a failure.
+    Broken(String),
+}
+
+/// The step of `cargo xtask test`.
+pub fn step(workspace: &Workspace, report: &mut Report) {
+    run(workspace, &Options::default(), report);
+}
+
+#[derive(Default)]
+struct Options {
+    only: Option<String>,
+    list: bool,
+    write_page: bool,
+    shown: bool,
+}
+
+/// `cargo xtask conformance`.
+pub fn command(workspace: &Workspace, arguments: &[String]) -> Result<bool, String> {
+    let mut options = Options { shown: true, ..Options::default() };
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--list" => options.list = true,
+            "--write-page" => options.write_page = true,
+            "--only" => options.only = Some(words.next().ok_or("--only needs a part of a case's name")?.clone()),
+            other => return Err(format!("what is {other:?}? (--list, --only TEXT, --write-page)")),
+        }
+    }
+    crate::counted(|report| run(workspace, &options, report))
+}
+
+fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
+    let place = workspace.target.join("conformance");
+    if let Err(why) = std::fs::create_dir_all(&place) {
+        return report.fail("conformance", &format!("{}: {why}", place.display()));
+    }
+    let Some(python) = process::which("python3") else {
+        return report.skip("conformance", "there is no python3");
+    };
+    let python = match virtual_environment(workspace, &place, &python) {
+        Ok(python) => python,
+        Err(why) => return report.fail("conformance: python clients", &why),
+    };
+    let build = process::keep(&mut workspace.cargo(programs::BROKER_BUILD), &workspace.log("broker build"), |_| {});
+    if !build.ok {
+        return report.fail("conformance: broker build", &build.output);
+    }
+    let results = place.join("results.jsonl");
+    let mut command = Command::new(python);
+    command.arg("-u").arg(workspace.root.join(FOLDER).join("run.py")).current_dir(&workspace.root);
+    command.arg("--polylog").arg(programs::broker(workspace)).arg("--results").arg(&results);
+    command.arg("--scratch").arg(place.join("scratch"));
+    let clients = [("kcat", kcat()), ("java", java(workspace, &place)), ("franz-go", franz_go(workspace, &place))];
+    for (name, found) in clients {
+        match found {
+            Ok(program) => command.arg("--with").arg(format!("{name}={}", program.display())),
+            Err(Missing::Absent(reason)) => command.arg("--without").arg(format!("{name}={reason}")),
+            Err(Missing::Broken(why)) => {
+                report.fail(&format!("conformance: {name} client"), &why);
+                command.arg("--without").arg(format!("{name}=it could not be built"))
+            }
+        };
+    }
+    if let Some(only) = &options.only {
+        command.arg("--only").arg(only);
+    }
+    if options.list {
+        command.arg("--list");
+        if let Err(why) = process::pass_through(&mut command) {
+            report.fail("conformance", &why);
+        }
+        return;
+    }
+    let shown = options.shown;
+    let kept = process::keep(&mut command, &workspace.log("conformance"), |line| {
+        if shown {
+            println!("{line}");
+        }
+    });
+    let before = report.passed + report.failed.len();
+    match std::fs::read_to_string(&results) {
+        Ok(text) => count(&text, report),
+        Err(why) => return report.fail("conformance", &format!("{}: {why}\n{}", results.display(), kept.output)),
+    }
+    if !kept.ok {
+        report.fail("conformance", &kept.output);
+    } else if before == report.passed + report.failed.len() {
+        report.fail("conformance", "no case was run");
+    }
+    if options.only.is_none() {
+        page(workspace, options, &results, report);
+    }
+}
+
+/// Counts the results: one case a line.
+fn count(results: &str, report: &mut Report) {
+    for line in results.lines() {
+        let Ok(result) = serde_json::from_str::<Value>(line) else {
+            report.fail("conformance", &format!("not a result: {line}"));
+            continue;
+        };
+        let name = result["case"].as_str().unwrap_or("a case without name");
+        let reason = result["reason"].as_str().unwrap_or("");
+        match result["outcome"].as_str() {
+            Some("passed") => report.pass(1),
+            Some("skipped") => report.skip(name, reason),
+            _ => report.fail(name, reason),
+        }
+    }
+}
+
+/// The page says what the results say. With a client missing, or a case failed, there is nothing to compare it with.
+fn page(workspace: &Workspace, options: &Options, results: &Path, report: &mut Report) {
+    let name = format!("{PAGE} says what was seen");
+    let mut command = Command::new("python3");
+    command.arg(workspace.root.join(FOLDER).join("page.py")).arg(results);
+    let made = match process::answer(&mut command) {
+        Ok(made) => made,
+        Err(why) => return report.fail(&name, &why),
+    };
+    if options.write_page {
+        let outcome = std::fs::write(workspace.root.join(PAGE), &made).map_err(|why| format!("{PAGE}: {why}"));
+        return report.check(&name, outcome);
+    }
+    if !report.clean() || !report.skipped.is_empty() {
+        return report.skip(&name, "not every case was run and passed");
+    }
+    let outcome = workspace.read(PAGE).and_then(|committed| {
+        if committed == made { Ok(()) } else { Err("run cargo xtask conformance --write-page".to_string()) }
+    });
+    report.check(&name, outcome);
+}
+
+/// Python's clients, pinned, in an environment that is made again when the pins change.
+fn virtual_environment(workspace: &Workspace, place: &Path, python: &Path) -> Result<PathBuf, String> {
+    let pins = workspace.root.join(FOLDER).join("requirements.txt");
+    let wanted = std::fs::read_to_string(&pins).map_err(|why| format!("{}: {why}", pins.display()))?;
+    let folder = place.join("venv");
+    let stamp = folder.join("installed.txt");
+    let inside = folder.join("bin").join("python");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(inside);
+    }
+    process::answer(Command::new(python).args(["-m", "venv", "--clear"]).arg(&folder))?;
+    let mut install = Command::new(&inside);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&pins);
+    process::keep(&mut install, &workspace.log("conformance python"), |_| {}).into_check()?;
+    std::fs::write(&stamp, wanted).map_err(|why| format!("{}: {why}", stamp.display()))?;
+    Ok(inside)
+}
+
+/// The system's kcat; installed where the system can do so and we may.
+fn kcat() -> Found {
+    if let Some(program) = process::which("kcat") {
+        return Ok(program);
+    }
+    let root = process::answer(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if process::which("apt-get").is_none() {
+        return Err(Missing::Absent("kcat is not installed and this system has no apt-get".to_string()));
+    }
+    if !root {
+        return Err(Missing::Absent(
+            "kcat is not installed and only root may install it (apt-get install kcat)".to_string(),
+        ));
+    }
+    let install = "apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y kcat";
+    process::answer(Command::new("sh").args(["-c", install])).map_err(Missing::Broken)?;
+    process::which("kcat").ok_or_else(|| Missing::Broken("kcat was installed and is not there".to_string()))
+}
+
+/// A folder of jars and classes: the Java client and our small program around it.
+fn java(workspace: &Workspace, place: &Path) -> Found {
+    for tool in ["javac", "mvn"] {
+        if process::which(tool).is_none() {
+            return Err(Missing::Absent(format!("there is no {tool}")));
+        }
+    }
+    let source = workspace.root.join(FOLDER).join("java");
+    let folder = place.join("java");
+    let jars = folder.join("jars");
+    let mut fetch = Command::new("mvn");
+    fetch.args(["--batch-mode", "--quiet", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
+    fetch.arg(format!("-DoutputDirectory={}", jars.display()));
+    fetch.arg(format!("-Dconformance.build={}", folder.join("build").display()));
+    fetch.arg("--file").arg(source.join("pom.xml"));
+    process::keep(&mut fetch, &workspace.log("conformance java jars"), |_| {}).into_check().map_err(Missing::Broken)?;
+    let mut compile = Command::new("javac");
+    compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(jars.join("*")).arg("-d").arg(folder.join("classes"));
+    compile.arg(source.join("Client.java"));
+    process::keep(&mut compile, &workspace.log("conformance java"), |_| {}).into_check().map_err(Missing::Broken)?;
+    Ok(folder)
+}
+
+/// Our small program around franz-go.
+fn franz_go(workspace: &Workspace, place: &Path) -> Found {
+    if process::which("go").is_none() {
+        return Err(Missing::Absent("there is no go".to_string()));
+    }
+    let program = place.join("franz-go-client");
+    let mut build = Command::new("go");
+    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(".");
+    build.current_dir(workspace.root.join(FOLDER).join("go"));
+    process::keep(&mut build, &workspace.log("conformance go"), |_| {}).into_check().map_err(Missing::Broken)?;
+    Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_counted_one_case_a_line() {
+        let mut report = Report::default();
+        count(
+            "{\"case\":\"a\",\"outcome\":\"passed\"}\n{\"case\":\"b\",\"outcome\":\"skipped\",\"reason\":\"no go\"}\n\
+             {\"case\":\"c\",\"outcome\":\"failed\",\"reason\":\"lost\"}\nnonsense\n",
+            &mut report,
+        );
+        assert_eq!(report.last_line(), "1 passed, 2 failed, 1 skipped");
+        assert_eq!(report.skipped, [("b".to_string(), "no go".to_string())]);
+    }
+}

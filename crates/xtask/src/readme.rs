@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs the blocks of README.md exactly as they stand there.
+//!
+//! A comment before each block says how its outcome is judged:
+//! ```text
+//! <!-- tested: ends well -->           every line is run by bash, which must end with 0
+//! <!-- tested: server -->              runs on in the background until the block that kills it; the next block waits for port 9092
+//! <!-- tested: same lines -->          what it prints is one line, repeated: two sums that must be equal
+//! <!-- tested: kills the server -->    ends well, and the server's process is gone
+//! <!-- tested: is this command -->     `cargo xtask test` itself
+//! ```
+//! The blocks use the ports and process names that a user would. So that they meet no other broker and hit no other process, they
+//! run in network and process namespaces of their own, with a data directory of their own (`POLYLOG_DATA_DIR`).
+
+use crate::process;
+use crate::programs;
+use crate::report::Report;
+use crate::tidy::Text;
+use crate::workspace::Workspace;
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PAGE: &str = "README.md";
+const SERVER_ADDRESS: &str = "127.0.0.1:9092";
+/// Includes a build, should none have been made before.
+const SERVER_READY_S_MAX: u64 = 900;
+const POLL_MS: u64 = 50;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    EndsWell,
+    Server,
+    SameLines,
+    KillsTheServer,
+    IsThisCommand,
+}
+
+impl Judged {
+    fn named(name: &str) -> Option<Judged> {
+        Some(match name {
+            "ends well" => Judged::EndsWell,
+            "server" => Judged::Server,
+            "same lines" => Judged::SameLines,
+            "kills the server" => Judged::KillsTheServer,
+            "is this command" => Judged::IsThisCommand,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    /// Of the opening fence, from 1.
+    line: usize,
+    /// `None`: nothing (or nothing known) says how it is tested.
+    judged: Option<Judged>,
+    text: String,
+}
+
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    let mut before = "";
+    for (index, line) in page.lines().enumerate() {
+        let trimmed = line.trim();
+        if trimmed.starts_with("```") {
+            if let Some(block) = open.take() {
+                blocks.push(block);
+            } else {
+                let name = before.strip_prefix("<!-- tested: ").and_then(|rest| rest.strip_suffix(" -->"));
+                let shell = trimmed == "```sh";
+                let judged = name.filter(|_| shell).and_then(Judged::named);
+                open = Some(Block { line: index + 1, judged, text: String::new() });
+            }
+        } else if let Some(block) = &mut open {
+            block.text.push_str(line);
+            block.text.push('\n');
+        }
+        if !trimmed.is_empty() {
+            before = trimmed;
+        }
+    }
+    blocks
+}
+
+/// For tidy: blocks that no run of [`step`] would run.
+pub fn untested_blocks(texts: &[Text]) -> Vec<String> {
+    let Some(page) = texts.iter().find(|text| text.path == PAGE) else {
+        return vec![format!("{PAGE}: missing")];
+    };
+    let blocks = blocks(&page.text);
+    if blocks.is_empty() {
+        return vec![format!("{PAGE}: no block that runs")];
+    }
+    let mut findings = Vec::new();
+    for block in blocks {
+        match block.judged {
+            None => findings.push(format!("{PAGE}:{}: no `<!-- tested: … -->` before the block", block.line)),
+            Some(Judged::IsThisCommand) if block.text.trim() != "cargo xtask test" => {
+                findings.push(format!("{PAGE}:{}: only `cargo xtask test` is this command", block.line));
+            }
+            Some(_) => {}
+        }
+    }
+    findings
+}
+
+/// The step of `cargo xtask test`.
+pub fn step(workspace: &Workspace, report: &mut Report) {
+    let reason = match namespaces() {
+        Ok(mut command) => return run_in_namespaces(workspace, &mut command, report),
+        Err(reason) => reason,
+    };
+    report.skip("readme", &reason);
+}
+
+/// `cargo xtask readme`; `--inside` is how it calls itself in the namespaces.
+pub fn command(workspace: &Workspace, arguments: &[String]) -> Result<bool, String> {
+    if arguments == ["--inside"] {
+        return inside(workspace);
+    }
+    crate::counted(|report| step(workspace, report))
+}
+
+/// A command that runs another in fresh namespaces, tried once.
+fn namespaces() -> Result<Command, String> {
+    let fresh = ["--net", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let ways: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
+    let mut reason = String::new();
+    for way in ways {
+        let words: Vec<&str> = way.iter().chain(&fresh).copied().collect();
+        match process::answer(Command::new("unshare").args(&words).args(["ip", "link", "set", "lo", "up"])) {
+            Ok(_) => {
+                let mut command = Command::new("unshare");
+                command.args(words);
+                return Ok(command);
+            }
+            Err(why) => reason = why.trim().replace('\n', " "),
+        }
+    }
+    Err(format!("namespaces of its own cannot be made here ({reason})"))
+}
+
+fn run_in_namespaces(workspace: &Workspace, command: &mut Command, report: &mut Report) {
+    // Built outside: a fresh network namespace reaches no registry.
+    let build = process::keep(&mut workspace.cargo(programs::BROKER_BUILD), &workspace.log("broker build"), |_| {});
+    if !build.ok {
+        return report.fail("readme: broker build", &build.output);
+    }
+    let this = match std::env::current_exe() {
+        Ok(this) => this,
+        Err(why) => return report.fail("readme", &why.to_string()),
+    };
+    command.arg(this).args(["readme", "--inside"]).current_dir(&workspace.root);
+    let mut counted = 0;
+    let mut failed: Vec<String> = Vec::new();
+    let kept = process::keep(command, &workspace.log("readme"), |line| {
+        if line.starts_with("passed: ") {
+            counted += 1;
+        } else if let Some(name) = line.strip_prefix("failed: ") {
+            failed.push(name.to_string());
+        }
+    });
+    report.pass(counted);
+    for name in &failed {
+        report.fail(name, &kept.output);
+    }
+    if failed.is_empty() && (!kept.ok || counted == 0) {
+        report.fail("readme", &kept.output);
+    }
+}
+
+fn inside(workspace: &Workspace) -> Result<bool, String> {
+    process::answer(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    let data = workspace.scratch.join("readme-data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).map_err(|why| format!("{}: {why}", data.display()))?;
+    }
+    let mut server: Option<Child> = None;
+    let mut well = true;
+    for block in blocks(&workspace.read(PAGE)?) {
+        let first = block.text.lines().next().unwrap_or_default();
+        let name = format!("{PAGE}:{} {first}", block.line);
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", &block.text]);
+        shell.env("POLYLOG_DATA_DIR", &data).current_dir(&workspace.root).stdin(Stdio::null());
+        let outcome = match block.judged {
+            None => Err("nothing says how it is tested".to_string()),
+            Some(Judged::IsThisCommand) => Ok(()),
+            Some(Judged::Server) => start(&mut shell, workspace).map(|child| server = Some(child)),
+            Some(Judged::EndsWell) => ends_well(&mut shell).map(drop),
+            Some(Judged::SameLines) => ends_well(&mut shell).and_then(|output| same_lines(&output)),
+            Some(Judged::KillsTheServer) => ends_well(&mut shell).and_then(|_| gone(server.take())),
+        };
+        match outcome {
+            Ok(()) => println!("passed: {name}"),
+            Err(why) => {
+                println!("{why}\nfailed: {name}");
+                well = false;
+            }
+        }
+    }
+    Ok(well)
+}
+
+fn start(shell: &mut Command, workspace: &Workspace) -> Result<Child, String> {
+    let log = workspace.log("readme server");
+    let file = File::create(&log).map_err(|why| format!("{}: {why}", log.display()))?;
+    let errors = file.try_clone().map_err(|why| why.to_string())?;
+    let mut child = shell.stdout(file).stderr(errors).spawn().map_err(|why| why.to_string())?;
+    let deadline = Instant::now() + Duration::from_secs(SERVER_READY_S_MAX);
+    while TcpStream::connect(SERVER_ADDRESS).is_err() {
+        let ended = child.try_wait().map_err(|why| why.to_string())?;
+        if ended.is_some() || Instant::now() > deadline {
+            return Err(format!(
+                "no server on {SERVER_ADDRESS}:\n{}",
+                std::fs::read_to_string(&log).unwrap_or_default()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(POLL_MS));
+    }
+    println!("{}", std::fs::read_to_string(&log).unwrap_or_default());
+    Ok(child)
+}
+
+fn ends_well(shell: &mut Command) -> Result<String, String> {
+    let output = shell.output().map_err(|why| why.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}");
+    if output.status.success() {
+        Ok(text)
+    } else {
+        Err(format!("{}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
+fn same_lines(output: &str) -> Result<(), String> {
+    let lines: Vec<&str> = output.lines().collect();
+    let alike = lines.len() > 1 && lines.iter().all(|line| *line == lines[0]);
+    if alike { Ok(()) } else { Err(format!("the lines are not the same:\n{output}")) }
+}
+
+fn gone(server: Option<Child>) -> Result<(), String> {
+    let mut server = server.ok_or("no server was started before")?;
+    server.wait().map_err(|why| why.to_string())?;
+    match TcpStream::connect(SERVER_ADDRESS) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(format!("something still answers on {SERVER_ADDRESS}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tidy::made_up;
+
+    const PAGE_TEXT: &str = "\
+# Title
+<!-- tested: server -->
+```sh
+cargo run --release
+```
+Text.
+
+<!-- tested: same lines -->
+
+```sh
+echo a
+echo a
+```
+```text
+not run
+```
+";
+
+    #[test]
+    fn blocks_are_found_with_how_they_are_judged() {
+        let found = blocks(PAGE_TEXT);
+        assert_eq!(found.len(), 3);
+        assert_eq!(
+            found[0],
+            Block { line: 3, judged: Some(Judged::Server), text: "cargo run --release\n".to_string() }
+        );
+        assert_eq!(found[1].judged, Some(Judged::SameLines));
+        assert_eq!(found[1].text, "echo a\necho a\n");
+        assert_eq!(found[2].judged, None);
+    }
+
+    #[test]
+    fn a_block_that_nothing_runs_is_found() {
+        assert_eq!(untested_blocks(&[made_up(PAGE, PAGE_TEXT)]).len(), 1);
+        assert_eq!(untested_blocks(&[]).len(), 1);
+        let other = "<!-- tested: is this command -->\n```sh\ncargo xtask bench\n```\n";
+        assert_eq!(untested_blocks(&[made_up(PAGE, other)]).len(), 1);
+    }
+
+    #[test]
+    fn two_equal_lines_pass_and_two_others_do_not() {
+        assert!(same_lines("a\na\n").is_ok());
+        assert!(same_lines("a\nb\n").is_err());
+        assert!(same_lines("a\n").is_err());
+    }
+}
