@@ -6,6 +6,8 @@
 
 pub mod v1;
 
+use crate::shard::OpenError;
+use model::Corrupt;
 use std::fmt;
 
 /// Why bytes at rest were not understood. The reader adds the name of the file.
@@ -18,6 +20,15 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// The reason not to open, with the file's name.
+    pub fn named(self, name: impl fmt::Display) -> OpenError {
+        let name = name.to_string();
+        match self {
+            FormatError::Damaged { at, why } => OpenError::Corrupt(Corrupt { name, at, why }),
+            FormatError::Newer { feature } => OpenError::Newer { name, feature },
+        }
+    }
+
     pub(crate) fn damaged(at: u64, why: impl Into<String>) -> FormatError {
         FormatError::Damaged { at, why: why.into() }
     }

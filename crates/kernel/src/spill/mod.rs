@@ -2,6 +2,7 @@
 //! Memory tail to sorted segments, checkpoints, and the boundary they move together. (Surface only so far.)
 
 pub mod checkpoint;
+pub mod read_blob;
 pub mod segment_index;
 pub mod work;
 

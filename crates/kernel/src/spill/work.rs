@@ -3,9 +3,10 @@
 //!
 //! Owns: the plans, their outcome, the order of bytes. Must not know: when a spill is due, or whether it went well.
 
-use crate::format::v1::checkpoint::ObjectKey;
-use crate::format::v1::segment::SegmentIndex;
+use crate::format::v1::checkpoint::{self, CheckpointState, ObjectKey};
+use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
 use bytes::Bytes;
+use model::media::{BlobKind, BlobName};
 use model::{Lsn, Offset, PartitionId, ShardEpoch, ShardId};
 
 /// Pure computation to be run off the shard.
@@ -80,12 +81,51 @@ pub struct CheckpointPlan {
 
 impl Work {
     /// Does it. Takes milliseconds to tens of milliseconds of CPU.
+    ///
+    /// # Panics
+    /// When a plan breaks its own rules (order, overlap): better no file than one that lies.
     pub fn run(self) -> WorkDone {
         match self {
-            Work::BuildSegment(plan) => {
-                WorkDone::Segment { number: plan.number, parts: Vec::new(), index: SegmentIndex::default() }
-            }
-            Work::EncodeCheckpoint(plan) => WorkDone::Checkpoint { number: plan.number, parts: Vec::new() },
+            Work::BuildSegment(plan) => build_segment(plan),
+            Work::EncodeCheckpoint(plan) => encode_checkpoint(plan),
         }
     }
 }
+
+fn build_segment(mut plan: SegmentPlan) -> WorkDone {
+    let name = BlobName { shard: plan.shard, kind: BlobKind::Segment, number: plan.number };
+    plan.pieces.sort_unstable_by_key(|piece| piece.partition);
+    let mut writer = SegmentWriter::new(name, plan.epoch);
+    for piece in &plan.pieces {
+        for batch in &piece.batches {
+            let last_offset = batch.base_offset.plus(u64::from(batch.last_delta));
+            writer.push(piece.partition, &batch.bytes, batch.base_offset, last_offset, batch.max_timestamp_ms);
+        }
+    }
+    let (parts, index) = writer.finish();
+    WorkDone::Segment { number: plan.number, parts, index }
+}
+
+fn encode_checkpoint(mut plan: CheckpointPlan) -> WorkDone {
+    let name = BlobName { shard: plan.shard, kind: BlobKind::Checkpoint, number: plan.number };
+    plan.objects.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    plan.segments.sort_unstable();
+    if plan.is_base {
+        // Nothing lies below a base that would have to be hidden.
+        plan.objects.retain(|(_, value)| value.is_some());
+    }
+    let state = CheckpointState {
+        name,
+        epoch: plan.epoch,
+        is_base: plan.is_base,
+        base_number: plan.base_number,
+        previous: plan.previous,
+        lsn: plan.lsn,
+        segments: plan.segments,
+    };
+    let parts = checkpoint::encode(&state, plan.objects.iter().map(|(key, value)| (key, value.as_deref())));
+    WorkDone::Checkpoint { number: plan.number, parts }
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,5 +3,8 @@
 //! bit.
 
 pub mod checkpoint;
+pub mod entry;
+mod fields;
 pub mod head;
+pub mod object;
 pub mod segment;
