@@ -4,6 +4,8 @@
 pub mod checkpoint;
 pub mod read_blob;
 pub mod segment_index;
+#[cfg(test)]
+mod test_blobs;
 pub mod work;
 
 pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, WorkDone};

@@ -38,9 +38,9 @@ pub struct FileHead {
 
 /// The kind of blob that starts with these bytes.
 pub fn kind_of(bytes: &[u8]) -> Option<BlobKind> {
-    match bytes.first_chunk::<8>()? {
-        &SEGMENT_MAGIC => Some(BlobKind::Segment),
-        &CHECKPOINT_MAGIC => Some(BlobKind::Checkpoint),
+    match *bytes.first_chunk::<8>()? {
+        SEGMENT_MAGIC => Some(BlobKind::Segment),
+        CHECKPOINT_MAGIC => Some(BlobKind::Checkpoint),
         _ => None,
     }
 }
