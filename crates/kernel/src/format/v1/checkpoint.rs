@@ -33,6 +33,8 @@ use model::{Lsn, ShardEpoch, ShardId, crc, varint};
 pub const BLOCK_RAW_BYTES: usize = 256 * 1024;
 /// Largest object, key and value together. A topic of the most partitions takes about 2 MB, so this leaves room.
 pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most that lz4 makes of a block: bytes that do not shrink, and their lengths.
+const STORED_BYTES_MAX: usize = BLOCK_RAW_BYTES + BLOCK_RAW_BYTES / 255 + 64;
 const BLOCK_HEAD_BYTES: usize = 20;
 const STATE_FIXED_BYTES: usize = 32;
 const KIND_BASE: u8 = 1;
@@ -199,37 +201,48 @@ pub fn decode(
     name: BlobName,
     mut object: impl FnMut(ObjectKey, Option<Vec<u8>>),
 ) -> Result<CheckpointState, FormatError> {
-    let mut reader = Reader::new(bytes, name)?;
+    let (state, mut at) = read_state(bytes, name)?;
+    let end = bytes.len().checked_sub(HEAD_BYTES).filter(|end| *end >= at);
+    let end = end.ok_or_else(|| FormatError::damaged(bytes.len() as u64, "the file is cut short"))?;
+    let trailer = Trailer::read(&bytes[end..], end as u64, name)?;
+    if trailer.blocks_at != at as u64 {
+        return Err(FormatError::damaged(end as u64, "the blocks do not begin where the trailer says"));
+    }
     let mut raw = vec![0; BLOCK_RAW_BYTES];
     // The start of an object whose end stands in a later block.
     let mut carried: Vec<u8> = Vec::new();
     let mut objects = Objects::default();
-    let mut at = reader.at as u64;
-    while let Some(block) = reader.block(&mut raw)? {
+    let mut block_count = 0;
+    while at < end {
+        let damaged = |why: &str| FormatError::damaged(at as u64, why);
+        let block = read_block(name, &bytes[at..end], &mut raw).map_err(damaged)?;
+        if block.index != block_count {
+            return Err(damaged("a block stands out of its place"));
+        }
         let inflated = &raw[..block.raw_bytes];
-        let left = if carried.is_empty() {
-            objects.read(inflated, &mut object)
-        } else {
-            carried.extend_from_slice(inflated);
-            objects.read(&carried, &mut object)
-        };
-        let left =
-            left.ok_or_else(|| FormatError::damaged(block.at, "an object is not well formed, or out of order"))?;
+        let malformed = || damaged("an object is not well formed, or out of order");
         if carried.is_empty() {
+            let left = objects.read(inflated, &mut object).ok_or_else(malformed)?;
             carried.extend_from_slice(&inflated[inflated.len() - left..]);
         } else {
+            carried.extend_from_slice(inflated);
+            let left = objects.read(&carried, &mut object).ok_or_else(malformed)?;
             carried.drain(..carried.len() - left);
         }
-        at = block.at;
+        block_count += 1;
+        at += block.file_bytes;
     }
     if !carried.is_empty() {
-        return Err(FormatError::damaged(at, "the last object is cut short"));
+        return Err(FormatError::damaged(end as u64, "the last object is cut short"));
     }
-    if objects.count != reader.trailer_objects {
-        let why = format!("{} objects stand in the file, {} are stated", objects.count, reader.trailer_objects);
-        return Err(FormatError::damaged(reader.end, why));
+    if (objects.count, block_count) != (trailer.objects, trailer.blocks) {
+        let why = format!(
+            "{} objects in {block_count} blocks stand in the file, {} in {} are stated",
+            objects.count, trailer.objects, trailer.blocks
+        );
+        return Err(FormatError::damaged(end as u64, why));
     }
-    Ok(reader.state)
+    Ok(state)
 }
 
 /// Reads head and state only, of the file's first bytes.
@@ -237,80 +250,132 @@ pub fn decode_state(bytes: &[u8], name: BlobName) -> Result<CheckpointState, For
     read_state(bytes, name).map(|(state, _)| state)
 }
 
-/// Walks the blocks of a checkpoint.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    state: CheckpointState,
-    trailer_objects: u64,
-    trailer_blocks: u32,
-    /// The next block's position.
-    at: usize,
-    /// The trailer's position.
-    end: u64,
-    index: u32,
+/// What can still be read of a damaged checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// `None`: head or state is damaged.
+    pub state: Option<CheckpointState>,
+    pub objects: Vec<(ObjectKey, Option<Vec<u8>>)>,
+    /// Empty: nothing was damaged.
+    pub damage: Vec<FormatError>,
 }
 
-struct BlockRead {
-    at: u64,
-    raw_bytes: usize,
+/// Reads what is good of the checkpoint called `name`: whole objects of the blocks whose checksum is right.
+pub fn salvage(bytes: &[u8], name: BlobName) -> Remains {
+    let mut remains = Remains::default();
+    let whole = decode(bytes, name, |key, value| remains.objects.push((key, value)));
+    match whole {
+        Ok(state) => return Remains { state: Some(state), ..remains },
+        Err(FormatError::Newer { feature }) => {
+            return Remains { damage: vec![FormatError::Newer { feature }], ..Remains::default() };
+        }
+        Err(FormatError::Damaged { .. }) => remains.objects.clear(),
+    }
+    let mut at = HEAD_BYTES;
+    match read_state(bytes, name) {
+        Ok((state, blocks_at)) => (remains.state, at) = (Some(state), blocks_at),
+        Err(error) => remains.damage.push(error),
+    }
+    let mut raw = vec![0; BLOCK_RAW_BYTES];
+    let mut carried: Vec<u8> = Vec::new();
+    let (mut objects, mut index, mut in_damage) = (Objects::default(), 0, false);
+    while at < bytes.len() {
+        match read_block(name, bytes.get(at..).unwrap_or_default(), &mut raw) {
+            Ok(block) if block.index >= index => {
+                let mut inflated = &raw[..block.raw_bytes];
+                if block.index != index || in_damage {
+                    carried.clear();
+                    inflated = &inflated[block.first_object_at..];
+                }
+                carried.extend_from_slice(inflated);
+                match objects.read(&carried, &mut |key, value| remains.objects.push((key, value))) {
+                    Some(left) => drop(carried.drain(..carried.len() - left)),
+                    None => {
+                        carried.clear();
+                        remains.damage.push(FormatError::damaged(at as u64, "an object is not well formed"));
+                    }
+                }
+                (index, in_damage) = (block.index + 1, false);
+                at += block.file_bytes;
+            }
+            // What is neither a block nor the trailer at the end: look for the next block.
+            _ if Trailer::read(&bytes[at..], at as u64, name).is_ok() => {
+                at = bytes.len();
+                in_damage = false;
+            }
+            read => {
+                if !in_damage {
+                    let why = read.err().unwrap_or("a block stands out of its place");
+                    remains.damage.push(FormatError::damaged(at as u64, why));
+                }
+                in_damage = true;
+                at += 1;
+            }
+        }
+    }
+    if remains.damage.is_empty() {
+        remains.damage.push(FormatError::damaged(bytes.len() as u64, "the trailer, or blocks before it, are missing"));
+    }
+    remains
 }
 
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], name: BlobName) -> Result<Reader<'a>, FormatError> {
-        let (state, at) = read_state(bytes, name)?;
-        let end = bytes.len().checked_sub(HEAD_BYTES).filter(|end| *end >= at);
-        let end = end.ok_or_else(|| FormatError::damaged(bytes.len() as u64, "the file is cut short"))?;
-        let trailer: &[u8; HEAD_BYTES] = bytes[end..]
-            .first_chunk()
-            .filter(|trailer| trailer.starts_with(&CHECKPOINT_MAGIC))
-            .ok_or_else(|| FormatError::damaged(end as u64, "no trailer stands at the end: the file is cut short"))?;
-        head::check_seal(trailer, end as u64)?;
+struct Trailer {
+    objects: u64,
+    blocks: u32,
+    blocks_at: u64,
+}
+
+impl Trailer {
+    /// Reads the trailer of the checkpoint called `name` off the file's last bytes, which stand at `at`.
+    fn read(bytes: &[u8], at: u64, name: BlobName) -> Result<Trailer, FormatError> {
+        let trailer: &[u8; HEAD_BYTES] = bytes
+            .try_into()
+            .ok()
+            .filter(|trailer: &&[u8; HEAD_BYTES]| trailer.starts_with(&CHECKPOINT_MAGIC))
+            .ok_or_else(|| FormatError::damaged(at, "no trailer stands at the end: the file is cut short"))?;
+        head::check_seal(trailer, at)?;
         head::check_version(head::u16_at(trailer, 8), head::u32_at(trailer, 16))?;
         let shard = ShardId(head::u32_at(trailer, 12));
         let stated = BlobName { shard, kind: BlobKind::Checkpoint, number: head::u64_at(trailer, 24) };
         if stated != name {
-            return Err(FormatError::damaged(end as u64, format!("the trailer says it is {stated}")));
+            return Err(FormatError::damaged(at, format!("the trailer says it is {stated}")));
         }
-        if head::u64_at(trailer, 48) != at as u64 {
-            return Err(FormatError::damaged(end as u64, "the blocks do not begin where the trailer says"));
-        }
-        let (trailer_objects, trailer_blocks) = (head::u64_at(trailer, 32), head::u32_at(trailer, 40));
-        Ok(Reader { bytes, state, trailer_objects, trailer_blocks, at, end: end as u64, index: 0 })
+        Ok(Trailer {
+            objects: head::u64_at(trailer, 32),
+            blocks: head::u32_at(trailer, 40),
+            blocks_at: head::u64_at(trailer, 48),
+        })
     }
+}
 
-    /// Inflates the next block into `raw` ([`BLOCK_RAW_BYTES`] long). `None` after the last.
-    fn block(&mut self, raw: &mut [u8]) -> Result<Option<BlockRead>, FormatError> {
-        let at = self.at as u64;
-        let rest = &self.bytes[self.at..self.end as usize];
-        if rest.is_empty() {
-            return if self.index == self.trailer_blocks {
-                Ok(None)
-            } else {
-                Err(FormatError::damaged(at, format!("{} blocks, {} are stated", self.index, self.trailer_blocks)))
-            };
-        }
-        let (block_head, after) = rest
-            .split_first_chunk::<BLOCK_HEAD_BYTES>()
-            .ok_or_else(|| FormatError::damaged(at, "a block's head is cut short"))?;
-        let word = |from: usize| {
-            u32::from_le_bytes([block_head[from], block_head[from + 1], block_head[from + 2], block_head[from + 3]])
-        };
-        let (index, raw_bytes, stored_bytes, first_object_at) = (word(0), word(4) as usize, word(8) as usize, word(12));
-        let stored =
-            after.get(..stored_bytes).ok_or_else(|| FormatError::damaged(at, "a block goes beyond the file"))?;
-        if block_crc(self.state.name, block_head, stored) != word(16) {
-            return Err(FormatError::damaged(at, "checksum of a block"));
-        }
-        let in_bounds = index == self.index && raw_bytes <= BLOCK_RAW_BYTES && first_object_at as usize <= raw_bytes;
-        let inflated = raw.get_mut(..raw_bytes).filter(|_| in_bounds);
-        let inflated = inflated.and_then(|raw| lz4_flex::block::decompress_into(stored, raw).ok());
-        if inflated != Some(raw_bytes) || raw_bytes == 0 {
-            return Err(FormatError::damaged(at, "a block makes no sense"));
-        }
-        self.at += BLOCK_HEAD_BYTES + stored_bytes;
-        self.index += 1;
-        Ok(Some(BlockRead { at, raw_bytes }))
+struct BlockRead {
+    index: u32,
+    raw_bytes: usize,
+    first_object_at: usize,
+    /// Head and stored bytes.
+    file_bytes: usize,
+}
+
+/// Inflates the block at the start of `bytes` into `raw` ([`BLOCK_RAW_BYTES`] long).
+fn read_block(name: BlobName, bytes: &[u8], raw: &mut [u8]) -> Result<BlockRead, &'static str> {
+    let (block_head, after) = bytes.split_first_chunk::<BLOCK_HEAD_BYTES>().ok_or("a block's head is cut short")?;
+    let word = |from: usize| {
+        u32::from_le_bytes([block_head[from], block_head[from + 1], block_head[from + 2], block_head[from + 3]])
+    };
+    let (index, raw_bytes, stored_bytes) = (word(0), word(4) as usize, word(8) as usize);
+    let first_object_at = word(12) as usize;
+    let stored = after.get(..stored_bytes).ok_or("a block goes beyond the file")?;
+    if raw_bytes == 0 || raw_bytes > BLOCK_RAW_BYTES || stored_bytes > STORED_BYTES_MAX || first_object_at > raw_bytes {
+        return Err("a block's head makes no sense");
     }
+    if block_crc(name, block_head, stored) != word(16) {
+        return Err("checksum of a block");
+    }
+    let inflated = raw.get_mut(..raw_bytes).and_then(|raw| lz4_flex::block::decompress_into(stored, raw).ok());
+    if inflated != Some(raw_bytes) {
+        return Err("a block does not inflate");
+    }
+    Ok(BlockRead { index, raw_bytes, first_object_at, file_bytes: BLOCK_HEAD_BYTES + stored_bytes })
 }
 
 fn read_state(bytes: &[u8], name: BlobName) -> Result<(CheckpointState, usize), FormatError> {

@@ -70,10 +70,14 @@ proptest! {
 
     #[test]
     fn any_bytes_give_a_checkpoint_or_an_error(noise in proptest::collection::vec(any::<u8>(), 0..600), raw in 0..600u32) {
-        let _ = read(&noise, NAME);
+        let _ = (read(&noise, NAME), salvage(&noise, NAME));
         // Checksums that fit, so that what lies behind them is reached: noise as the inflated bytes, and as the stored ones.
-        let _ = read(&with_block(&noise, &lz4_flex::block::compress(&noise), noise.len() as u32), NAME);
-        let _ = read(&with_block(&noise, &noise, raw), NAME);
+        for file in [
+            with_block(&noise, &lz4_flex::block::compress(&noise), noise.len() as u32),
+            with_block(&noise, &noise, raw),
+        ] {
+            let _ = (read(&file, NAME), salvage(&file, NAME));
+        }
     }
 }
 
@@ -143,23 +147,50 @@ fn a_checkpoint_under_another_name_is_refused() {
     }
 }
 
+/// Four objects, each about a block long and lying over the border of two.
+fn four_blocks() -> (Vec<Object>, Vec<u8>, Vec<usize>) {
+    let objects: Vec<Object> = (0..4).map(|key| object(key, b"k", Some(&varied(key, BLOCK_RAW_BYTES - 106)))).collect();
+    let file = write(&base(), &objects);
+    let mut raw = vec![0; BLOCK_RAW_BYTES];
+    let mut starts = vec![read_state(&file, NAME).unwrap().1];
+    while let Ok(block) = read_block(NAME, &file[starts[starts.len() - 1]..], &mut raw) {
+        starts.push(starts[starts.len() - 1] + block.file_bytes);
+    }
+    assert_eq!(starts.len(), 5, "the last is where the trailer begins");
+    (objects, file, starts)
+}
+
 #[test]
 fn blocks_cannot_stand_in_for_each_other() {
-    let objects: Vec<Object> =
-        (0..4).map(|key| object(key, b"k", Some(&varied(key, BLOCK_RAW_BYTES - 6 - usize::from(key == 3))))).collect();
-    let file = write(&base(), &objects);
-    assert_eq!(read(&file, NAME).map(|(_, objects)| objects.len()), Ok(4));
-    let mut reader = Reader::new(&file, NAME).unwrap();
-    let mut raw = vec![0; BLOCK_RAW_BYTES];
-    let mut starts = Vec::new();
-    while let Some(block) = reader.block(&mut raw).unwrap() {
-        starts.push(block.at as usize);
-    }
-    let [first, second, third, fourth] = starts[..] else { panic!("four blocks: {starts:?}") };
+    let (objects, file, starts) = four_blocks();
+    assert_eq!(read(&file, NAME), Ok((base(), objects)));
+    let [first, second, third, fourth, _] = starts[..] else { panic!("four blocks: {starts:?}") };
     let swapped = [&file[..first], &file[second..third], &file[first..second], &file[third..]].concat();
     assert!(matches!(read(&swapped, NAME), Err(FormatError::Damaged { at, .. }) if at == first as u64));
     let dropped = [&file[..third], &file[fourth..]].concat();
     assert!(matches!(read(&dropped, NAME), Err(FormatError::Damaged { at, .. }) if at == third as u64));
+}
+
+#[test]
+fn what_is_good_of_a_damaged_checkpoint_is_saved() {
+    let (objects, file, starts) = four_blocks();
+    assert_eq!(salvage(&file, NAME), Remains { state: Some(base()), objects: objects.clone(), damage: vec![] });
+    // A block lost: its object, and the one that ends in it, or begins in it.
+    for (block, kept) in [(0, [2, 3].as_slice()), (1, &[0, 3]), (2, &[0, 1]), (3, &[0, 1, 2])] {
+        let mut rotten = file.clone();
+        rotten[starts[block] + 9_000] ^= 1;
+        let remains = salvage(&rotten, NAME);
+        let kept: Vec<Object> = kept.iter().map(|at| objects[*at].clone()).collect();
+        assert!(remains.objects == kept, "block {block}: {} objects", remains.objects.len());
+        assert_eq!(remains.state, Some(base()));
+        assert_eq!(remains.damage, vec![FormatError::damaged(starts[block] as u64, "checksum of a block")]);
+    }
+    let mut rotten = file.clone();
+    rotten[40] ^= 1;
+    let remains = salvage(&rotten, NAME);
+    assert_eq!((remains.state, remains.objects == objects, remains.damage.len()), (None, true, 2));
+    let remains = salvage(&file[..starts[2] + 7], NAME);
+    assert!(remains.objects == objects[..2] && remains.damage.len() == 1, "{:?}", remains.damage);
 }
 
 #[test]
