@@ -1,7 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The Kafka head: speaks the protocol of Apache Kafka 4.3.1's client listener. (Surface only so far.)
+//! The Kafka head: speaks the protocol of Apache Kafka 4.3.1's client listener.
+//!
+//! Spoken: ApiVersions, Metadata, CreateTopics, DeleteTopics, InitProducerId (idempotent), Produce, Fetch, ListOffsets, each in
+//! every version that Apache Kafka 4.3.1 announces (`wire/api_key.rs`; the error numbers in `errors.rs`; an overview in
+//! `docs/internals/kafka-head.md`).
+//! Not spoken, and not announced: groups, transactions, share groups, ACLs, SASL, the other admin requests. Message sets (record
+//! formats 0 and 1) are refused.
+//!
+//! Owns: one connection's machine ([`session::Session`]). Must not know: sockets, threads, clocks, random sources, other heads.
 
+mod errors;
+mod fetch_session;
+mod map;
+mod random;
 pub mod session;
+mod topic_config;
+mod verbs;
+pub mod wire;
 
 use std::sync::Arc;
 
