@@ -9,9 +9,11 @@
 //! made, renamed or removed name only after `SyncDir` of its directory; unsynced writes may survive in part, in any order, torn at
 //! any byte. After a failed `Sync` nothing is known of what it covered, and a second `Sync` proves nothing.
 
+pub mod real;
+
 use bytes::Bytes;
 use model::ShardId;
-use model::media::{BlobKind, BlobName};
+use model::media::{BlobKind, BlobName, MediaError};
 use std::fmt;
 
 /// A file, by role and number: nothing from the wire becomes a path.
@@ -111,4 +113,88 @@ pub trait Disk {
     /// # Panics
     /// When nothing was submitted.
     fn wait_done(&mut self) -> (u64, Result<DiskDone, DiskError>);
+}
+
+/// Runs one operation to its end. For openings and offline tools, where nothing else is under way on the handle.
+pub fn run(disk: &mut dyn Disk, op: DiskOp) -> Result<DiskDone, DiskError> {
+    const TAG: u64 = u64::MAX;
+    disk.submit(TAG, op);
+    loop {
+        let (tag, outcome) = disk.wait_done();
+        if tag == TAG {
+            return outcome;
+        }
+    }
+}
+
+/// Reads `len` bytes at `at`, in steps, fewer at the end of the file.
+pub fn read_all(disk: &mut dyn Disk, file: FileName, at: u64, len: u64) -> Result<Vec<u8>, DiskError> {
+    const STEP_BYTES: u64 = 4 * 1024 * 1024;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < len {
+        let at = at + bytes.len() as u64;
+        let step = (len - bytes.len() as u64).min(STEP_BYTES);
+        match run(disk, DiskOp::ReadAt { file, at, len: step as u32 })? {
+            DiskDone::Read(piece) if piece.is_empty() => break,
+            DiskDone::Read(piece) => bytes.extend_from_slice(&piece),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Names and lengths in a directory, ascending by name.
+pub fn list(disk: &mut dyn Disk, dir: DirName) -> Result<Vec<(FileName, u64)>, DiskError> {
+    match run(disk, DiskOp::List { dir })? {
+        DiskDone::Listed(mut files) => {
+            files.sort_unstable();
+            Ok(files)
+        }
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The error for an answer of the wrong kind.
+pub(crate) fn unexpected(done: &DiskDone) -> DiskError {
+    let kind = match done {
+        DiskDone::Done => "done",
+        DiskDone::Read(_) => "read",
+        DiskDone::Listed(_) => "listed",
+    };
+    DiskError::Io(format!("the disk answered \"{kind}\" to another operation"))
+}
+
+impl DiskError {
+    /// The same in the words of the storage roles.
+    pub fn on(self, name: impl fmt::Display) -> MediaError {
+        let name = name.to_string();
+        match self {
+            DiskError::NoSpace => MediaError::NoSpace { name },
+            DiskError::Exists => MediaError::Exists { name },
+            DiskError::Missing => MediaError::Missing { name },
+            DiskError::Io(why) => MediaError::Io { name, why },
+        }
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DiskError::NoSpace => f.write_str("no space left"),
+            DiskError::Exists => f.write_str("the file exists already"),
+            DiskError::Missing => f.write_str("the file does not exist"),
+            DiskError::Io(why) => f.write_str(why),
+        }
+    }
+}
+
+impl fmt::Display for DirName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DirName::Root => f.write_str("."),
+            DirName::Wal(shard) => write!(f, "wal/{:02}", shard.0),
+            DirName::Blobs(shard, BlobKind::Segment) => write!(f, "seg/{:02}", shard.0),
+            DirName::Blobs(shard, BlobKind::Checkpoint) => write!(f, "ckpt/{:02}", shard.0),
+        }
+    }
 }

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Blobs as files: `seg/<shard>/<number>`, `ckpt/<shard>/<number>`.
+//!
+//! Put = a temporary file, written in steps, synced, renamed, the directory synced: a blob under its own name is whole and durable, or
+//! it is not there. What a crash leaves behind ends in `.tmp` and is removed at the next start (`clean_tmp`).
+//!
+//! Owns: the steps of each operation, several of which may be under way. Must not know: what blobs hold.
+//!
+//! The name is free if no file has it. Two puts of one name on one handle are told apart here; on two handles they do not happen,
+//! since one shard owns a name and has one writer.
+
+use crate::disk::{DirName, Disk, DiskDone, DiskError, DiskOp, FileName, list, run, unexpected};
+use bytes::Bytes;
+use model::Corrupt;
+use model::ShardId;
+use model::media::{BlobDone, BlobKind, BlobName, BlobOp, BlobTag, Blobs, MediaError};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Bytes of one write.
+const STEP_BYTES: usize = 1024 * 1024;
+
+/// See the module.
+pub struct LocalBlobs<D: Disk> {
+    disk: D,
+    jobs: BTreeMap<u64, Job>,
+    next_tag: u64,
+    done: VecDeque<(BlobTag, BlobDone)>,
+}
+
+struct Job {
+    tag: BlobTag,
+    step: Step,
+}
+
+enum Step {
+    /// Is the name free?
+    Look(Put),
+    Create(Put),
+    /// A temporary file of that name was left behind.
+    ClearLeftover(Put),
+    Write(Put),
+    Sync(Put),
+    Rename(Put),
+    SyncDir(Put),
+    /// It failed: the temporary file goes, then the error is reported.
+    GiveUp(MediaError),
+    Get {
+        name: BlobName,
+        at: u64,
+        len: u32,
+    },
+    List {
+        shard: ShardId,
+        kind: BlobKind,
+    },
+    Delete(BlobName),
+    SyncDelete(BlobName),
+}
+
+struct Put {
+    name: BlobName,
+    parts: VecDeque<Bytes>,
+    written: u64,
+}
+
+impl Put {
+    /// The next pieces to write.
+    fn take_step(&mut self) -> Vec<Bytes> {
+        let mut left = STEP_BYTES;
+        let mut pieces = Vec::new();
+        while left > 0 {
+            let Some(mut part) = self.parts.pop_front() else { break };
+            if part.len() > left {
+                self.parts.push_front(part.split_off(left));
+            }
+            left -= part.len();
+            if !part.is_empty() {
+                pieces.push(part);
+            }
+        }
+        pieces
+    }
+}
+
+impl<D: Disk> LocalBlobs<D> {
+    /// Blobs on that disk.
+    pub fn new(disk: D) -> LocalBlobs<D> {
+        LocalBlobs { disk, jobs: BTreeMap::new(), next_tag: 0, done: VecDeque::new() }
+    }
+
+    /// Removes what unfinished puts of an earlier run left behind. Before anything else is asked.
+    pub fn clean_tmp(&mut self, shard: ShardId) -> Result<u64, MediaError> {
+        let mut removed = 0;
+        for kind in [BlobKind::Segment, BlobKind::Checkpoint] {
+            let dir = DirName::Blobs(shard, kind);
+            for (file, _) in list(&mut self.disk, dir).map_err(|error| error.on(dir))? {
+                if matches!(file, FileName::BlobTmp(_)) {
+                    run(&mut self.disk, DiskOp::Remove { file }).map_err(|error| error.on(file))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Takes one outcome from the disk and starts what follows from it. False when the disk has none: a driver that must not hog
+    /// its thread, or paces a large put, calls this instead of polling.
+    pub fn step(&mut self) -> bool {
+        match self.disk.poll_done() {
+            Some((tag, outcome)) => {
+                self.took(tag, outcome);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Operations under way.
+    pub fn under_way(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The disk, for a simulator to look at.
+    pub fn disk(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    fn start(&mut self, tag: BlobTag, step: Step, op: DiskOp) {
+        self.next_tag += 1;
+        self.jobs.insert(self.next_tag, Job { tag, step });
+        self.disk.submit(self.next_tag, op);
+    }
+
+    fn finish(&mut self, tag: BlobTag, done: BlobDone) {
+        self.done.push_back((tag, done));
+    }
+
+    fn give_up(&mut self, tag: BlobTag, name: BlobName, error: MediaError) {
+        self.start(tag, Step::GiveUp(error), DiskOp::Remove { file: FileName::BlobTmp(name) });
+    }
+
+    fn being_put(&self, wanted: BlobName) -> bool {
+        self.jobs.values().any(|job| match &job.step {
+            Step::Look(put)
+            | Step::Create(put)
+            | Step::ClearLeftover(put)
+            | Step::Write(put)
+            | Step::Sync(put)
+            | Step::Rename(put)
+            | Step::SyncDir(put) => put.name == wanted,
+            _ => false,
+        })
+    }
+
+    fn write_or_sync(&mut self, tag: BlobTag, mut put: Put) {
+        let file = FileName::BlobTmp(put.name);
+        let pieces = put.take_step();
+        if pieces.is_empty() {
+            return self.start(tag, Step::Sync(put), DiskOp::Sync { file });
+        }
+        let at = put.written;
+        put.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.start(tag, Step::Write(put), DiskOp::WriteAt { file, at, parts: pieces });
+    }
+
+    fn took(&mut self, disk_tag: u64, outcome: Result<DiskDone, DiskError>) {
+        let Some(Job { tag, step }) = self.jobs.remove(&disk_tag) else { return };
+        match (step, outcome) {
+            (Step::Look(put), Err(DiskError::Missing)) => {
+                let file = FileName::BlobTmp(put.name);
+                self.start(tag, Step::Create(put), DiskOp::Create { file });
+            }
+            (Step::Look(put), Ok(_)) => {
+                let error = MediaError::Exists { name: put.name.to_string() };
+                self.finish(tag, BlobDone::Put(Err(error)));
+            }
+            // Nothing was made yet.
+            (Step::Look(put) | Step::ClearLeftover(put), Err(error)) => {
+                let error = error.on(put.name);
+                self.finish(tag, BlobDone::Put(Err(error)));
+            }
+            (Step::Create(put), Err(DiskError::Exists)) => {
+                let file = FileName::BlobTmp(put.name);
+                self.start(tag, Step::ClearLeftover(put), DiskOp::Remove { file });
+            }
+            (Step::ClearLeftover(put), Ok(_)) => {
+                let file = FileName::BlobTmp(put.name);
+                self.start(tag, Step::Create(put), DiskOp::Create { file });
+            }
+            (Step::Create(put) | Step::Write(put), Ok(_)) => self.write_or_sync(tag, put),
+            (Step::Sync(put), Ok(_)) => {
+                let (from, to) = (FileName::BlobTmp(put.name), FileName::Blob(put.name));
+                self.start(tag, Step::Rename(put), DiskOp::Rename { from, to });
+            }
+            (Step::Rename(put), Ok(_)) => {
+                let dir = FileName::Blob(put.name).dir();
+                self.start(tag, Step::SyncDir(put), DiskOp::SyncDir { dir });
+            }
+            (Step::SyncDir(_), Ok(_)) => self.finish(tag, BlobDone::Put(Ok(()))),
+            (Step::Create(put) | Step::Write(put) | Step::Sync(put) | Step::Rename(put), Err(error)) => {
+                let error = error.on(put.name);
+                self.give_up(tag, put.name, error);
+            }
+            // It has its name; whether that lasts is not known.
+            (Step::SyncDir(put), Err(error)) => {
+                let error = error.on(put.name);
+                self.finish(tag, BlobDone::Put(Err(error)));
+            }
+            (Step::GiveUp(error), _) => self.finish(tag, BlobDone::Put(Err(error))),
+            (Step::Get { name, at, len }, Ok(DiskDone::Read(bytes))) => {
+                let got = if bytes.len() == len as usize {
+                    Ok(bytes)
+                } else {
+                    let why = format!("{len} bytes were asked for at {at}, the file ends here");
+                    Err(MediaError::Corrupt(Corrupt { name: name.to_string(), at: at + bytes.len() as u64, why }))
+                };
+                self.finish(tag, BlobDone::Got(got));
+            }
+            (Step::Get { name, .. }, Ok(other)) => {
+                self.finish(tag, BlobDone::Got(Err(unexpected(&other).on(name))));
+            }
+            (Step::Get { name, .. }, Err(error)) => self.finish(tag, BlobDone::Got(Err(error.on(name)))),
+            (Step::List { shard, kind }, Ok(DiskDone::Listed(files))) => {
+                let mut blobs: Vec<(BlobName, u64)> = files
+                    .into_iter()
+                    .filter_map(|(file, bytes)| match file {
+                        FileName::Blob(name) if name.shard == shard && name.kind == kind => Some((name, bytes)),
+                        _ => None,
+                    })
+                    .collect();
+                blobs.sort_unstable();
+                self.finish(tag, BlobDone::Listed(Ok(blobs)));
+            }
+            (Step::List { shard, kind }, other) => {
+                let error = other.map_or_else(|error| error, |done| unexpected(&done));
+                self.finish(tag, BlobDone::Listed(Err(error.on(DirName::Blobs(shard, kind)))));
+            }
+            (Step::Delete(name), Ok(_)) => {
+                // Or a loss of power would bring it back.
+                let dir = FileName::Blob(name).dir();
+                self.start(tag, Step::SyncDelete(name), DiskOp::SyncDir { dir });
+            }
+            (Step::Delete(_), Err(DiskError::Missing)) | (Step::SyncDelete(_), Ok(_)) => {
+                self.finish(tag, BlobDone::Deleted(Ok(())));
+            }
+            (Step::Delete(name) | Step::SyncDelete(name), Err(error)) => {
+                self.finish(tag, BlobDone::Deleted(Err(error.on(name))));
+            }
+        }
+    }
+}
+
+impl<D: Disk> Blobs for LocalBlobs<D> {
+    fn submit(&mut self, tag: BlobTag, op: BlobOp) {
+        match op {
+            BlobOp::Put { name, .. } if self.being_put(name) => {
+                self.finish(tag, BlobDone::Put(Err(MediaError::Exists { name: name.to_string() })));
+            }
+            BlobOp::Put { name, parts } => {
+                let put = Put { name, parts: parts.into(), written: 0 };
+                self.start(tag, Step::Look(put), DiskOp::ReadAt { file: FileName::Blob(name), at: 0, len: 0 });
+            }
+            BlobOp::Get { name, at, len } => {
+                let op = DiskOp::ReadAt { file: FileName::Blob(name), at, len };
+                self.start(tag, Step::Get { name, at, len }, op);
+            }
+            BlobOp::List { shard, kind } => {
+                let op = DiskOp::List { dir: DirName::Blobs(shard, kind) };
+                self.start(tag, Step::List { shard, kind }, op);
+            }
+            BlobOp::Delete { name } => {
+                self.start(tag, Step::Delete(name), DiskOp::Remove { file: FileName::Blob(name) });
+            }
+        }
+    }
+
+    fn poll_done(&mut self) -> Option<(BlobTag, BlobDone)> {
+        while self.done.is_empty() && self.step() {}
+        self.done.pop_front()
+    }
+
+    fn wait_done(&mut self) -> (BlobTag, BlobDone) {
+        loop {
+            if let Some(done) = self.poll_done() {
+                return done;
+            }
+            let (tag, outcome) = self.disk.wait_done();
+            self.took(tag, outcome);
+        }
+    }
+}
