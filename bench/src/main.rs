@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
+//!
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `kafka` (beside Apache Kafka), `floors`
+//! (what the machine can do). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
+//! `results` (one JSON line a run).
+//! Must not know: the broker's insides. It sees sockets, files and `/proc`.
+
+mod broker;
+mod floors;
+mod kafka;
+mod kill;
+mod process;
+mod results;
+mod wire;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "polylog-bench", about = "Load, kills and measurements for Polylog")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The broker under test [default: target/release/polylog of the workspace]
+    #[arg(long, global = true, visible_alias = "broker", value_name = "PROGRAM")]
+    polylog: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// kill -9 under load, start again, and look for what is lost
+    Kill {
+        /// How many kills
+        #[arg(long, default_value_t = 10)]
+        rounds: u64,
+        /// Decides moments and sizes; threads and disks keep a will of their own [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Switches on a mistake in a broker built with the feature `planted`; the loop must then fail
+        #[arg(long, value_name = "BUG")]
+        planted: Option<String>,
+    },
+    /// Beside Apache Kafka: throughput, CPU, latency
+    Kafka {
+        /// Within ten minutes
+        #[arg(long)]
+        quick: bool,
+        /// Only workloads whose names contain this; nothing is recorded
+        #[arg(long, value_name = "PART")]
+        only: Vec<String>,
+        /// Polylog alone; nothing is recorded
+        #[arg(long)]
+        alone: bool,
+        /// Apache Kafka alone, to prove the clients; nothing is recorded
+        #[arg(long, conflicts_with = "alone")]
+        peer_only: bool,
+    },
+    /// What the machine can do at best: loopback, disk, memory
+    Floors,
+    /// Writes the tables of docs/benchmarks.md from the recorded results
+    Table,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("polylog-bench: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<bool, String> {
+    let root = workspace_root()?;
+    let program = match arguments.polylog {
+        Some(program) => program,
+        None => root.join("target").join("release").join("polylog"),
+    };
+    match arguments.command {
+        Command::Kill { rounds, seed, planted } => {
+            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            kill::run(&kill::KillPlan {
+                rounds,
+                seed: seed.unwrap_or(u64::from(clock.subsec_nanos())),
+                program,
+                planted,
+                folder: root.join("target").join("torture"),
+            })
+        }
+        Command::Kafka { quick, only, alone, peer_only } => {
+            kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only }).map(|()| true)
+        }
+        Command::Floors => {
+            let folder = root.join("target").join("bench");
+            let floors = floors::measure(&folder, floors::FloorPlan::QUICK).map_err(|error| error.to_string())?;
+            println!("{}", process::machine());
+            for (name, figure) in floors.rows() {
+                println!("{name}: {figure}");
+            }
+            Ok(true)
+        }
+        Command::Table => kafka::table::write(&root).map(|()| true),
+    }
+}
+
+/// The workspace around the current directory.
+fn workspace_root() -> Result<PathBuf, String> {
+    let here = std::env::current_dir().map_err(|error| error.to_string())?;
+    here.ancestors()
+        .find(|folder| folder.join("bench").join("clients").is_dir())
+        .map(PathBuf::from)
+        .ok_or_else(|| "run it inside the repository".to_owned())
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Raw results: one JSON line a thing measured, so that every figure in `docs/benchmarks.md` can be traced to its run.
+//!
+//! Owns: the lines and their file. Must not know: how anything was measured.
+
+use crate::floors::Floors;
+use crate::kafka::native_client::Times;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// One line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Line {
+    /// The first line: where and when.
+    Machine(Machine),
+    Floors(Floors),
+    Start(StartFigures),
+    Run(Box<RunFigures>),
+    /// Something that was not measured, and why.
+    Skipped {
+        what: String,
+        because: String,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Machine {
+    pub bench: String,
+    pub unix_s: u64,
+    pub date: String,
+    /// Of the broker under test.
+    pub commit: String,
+    pub machine: String,
+    /// Load average before the first run: what else was going on.
+    pub load: String,
+}
+
+/// A broker's start on an empty directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartFigures {
+    pub broker: String,
+    pub first_answer_ms: f64,
+    pub idle_rss_mb: f64,
+}
+
+/// One measured run of one client against one broker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunFigures {
+    pub workload: String,
+    pub client: String,
+    pub broker: String,
+    /// What was certain when the client got its answer.
+    pub durable_at_ack: String,
+    pub pair: u32,
+    pub records: u64,
+    pub record_bytes: u64,
+    pub seconds: f64,
+    pub records_per_s: f64,
+    pub mb_per_s: f64,
+    pub broker_cpu_s_per_million: f64,
+    pub client_cpu_s_per_million: f64,
+    /// CPU seconds of everything that is neither broker nor client; the kernel's own write-back counts here.
+    pub other_cpu_s: f64,
+    pub steal_s: f64,
+    pub rss_mb: f64,
+    /// Bytes that the broker caused to be written, for each byte of records.
+    pub written_per_byte: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<Times>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Times>,
+    /// True when others and steal took more than the rule allows: left out of medians.
+    pub disturbed: bool,
+}
+
+/// A file of lines, written as they come.
+pub struct Results {
+    pub path: PathBuf,
+    file: File,
+}
+
+impl Results {
+    /// Begins the file anew: older results live on in the repository's history.
+    pub fn create(path: &Path) -> io::Result<Results> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        Ok(Results { path: path.to_owned(), file: File::create(path)? })
+    }
+
+    pub fn push(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+/// Reads a file of lines.
+pub fn read(path: &Path) -> io::Result<Vec<Line>> {
+    let text = fs::read_to_string(path)?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(io::Error::from)).collect()
+}
+
+/// Where, when and what.
+pub fn machine(bench: &str, root: &Path) -> Machine {
+    let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let commit = Command::new("git").arg("-C").arg(root).args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = commit.map(|done| String::from_utf8_lossy(&done.stdout).trim().to_owned()).unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    Machine {
+        bench: bench.to_owned(),
+        unix_s,
+        date: date_of(unix_s),
+        commit: if commit.is_empty() { "unknown".to_owned() } else { commit },
+        machine: crate::process::machine(),
+        load: load.split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// `2026-11-24`, in UTC. Civil-from-days after Howard Hinnant's published algorithm.
+fn date_of(unix_s: u64) -> String {
+    let days = unix_s as i64 / 86_400 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_named() {
+        assert_eq!(date_of(0), "1970-01-01");
+        assert_eq!(date_of(951_782_400), "2000-02-29");
+        assert_eq!(date_of(1_795_478_400), "2026-11-24");
+    }
+
+    #[test]
+    fn a_line_reads_back() {
+        let line = Line::Skipped { what: "Apache Kafka".into(), because: "`java` is not installed".into() };
+        let text = serde_json::to_string(&line).unwrap();
+        assert_eq!(text, r#"{"kind":"skipped","what":"Apache Kafka","because":"`java` is not installed"}"#);
+        assert!(matches!(serde_json::from_str(&text), Ok(Line::Skipped { .. })));
+    }
+}
