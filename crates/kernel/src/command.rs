@@ -62,6 +62,20 @@ pub enum Origin {
     Mqtt = 4,
 }
 
+impl Origin {
+    /// The origin of that number.
+    pub fn from_number(number: u8) -> Option<Origin> {
+        match number {
+            0 => Some(Origin::Kernel),
+            1 => Some(Origin::Kafka),
+            2 => Some(Origin::Amqp),
+            3 => Some(Origin::RocketMq),
+            4 => Some(Origin::Mqtt),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     pub partition: PartitionId,

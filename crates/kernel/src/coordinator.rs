@@ -36,6 +36,12 @@ pub struct Note {
     pub value: Option<Bytes>,
 }
 
+/// Notes of one decision may take this much in a frame. A larger decision is refused as a whole: nothing of it is logged or folded,
+/// and its replies become [`crate::error::CoordinatorError::TooLarge`].
+pub const DECISION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+const _: () = assert!(DECISION_BYTES_MAX < model::limits::FRAME_BODY_BYTES_MAX);
+
 /// What a coordinator decided: the notes go into one frame, the replies out when it is durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {

@@ -121,6 +121,8 @@ pub enum CoordinatorError {
     Denied,
     /// No coordinator of that number runs beside this shard.
     NotFound,
+    /// What it decided does not fit into one frame ([`crate::coordinator::DECISION_BYTES_MAX`]).
+    TooLarge,
     LogFailed,
 }
 

@@ -17,6 +17,7 @@ pub mod quota;
 pub mod reply;
 pub mod shard;
 pub mod spill;
+pub mod state;
 pub mod timer;
 
 pub use catalog::Catalog;

@@ -1,13 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A shard: owns everything below it; the only place that orders effects. (Surface only so far.)
+//! A shard: owns everything below it; the only place that orders effects.
+//!
+//! Owns: the order in which things are decided, logged, made visible and answered. Must not know: any protocol, clock, file, thread.
+//!
+//! ```text
+//! submit ---> decide (log/, catalog/) ---> entry in the open frame + State::apply ---> reply waits for the frame
+//! finish ---> frame closed: into the tail and to the log; a spill's cut is made here, where state = the frames closed so far
+//! handle_wal(Durable) ---> watermarks move, watches fire, replies go out (shard/release.rs)
+//! ```
+//! The files of `shard/`: `frame` (the open frame), `release` (what waits for durability), `watches`, `cold` (reads that a medium
+//! answers), `peers` (declares, deletes, the other shards), `upkeep` (retention, forgetting, timers), `open` (recovery).
+//! The spill is in `spill/`.
+//!
+//! Invariants (`invariants::shard`):
+//!   1. `durable < first open frame`; a frame is closed before it is durable; both only grow.
+//!   2. A reply leaves when every frame that it was read from is durable; reads of records never wait but end at `high`.
+//!   3. After the log has failed nothing is decided any more.
 
-use crate::catalog::{Catalog, Topic};
-use crate::command::{Command, Ctx};
-use crate::coordinator::Coordinator;
+mod cold;
+mod frame;
+mod open;
+mod peers;
+mod release;
+mod upkeep;
+mod watches;
+
+pub(crate) use cold::BlobUse;
+pub use open::Loaded;
+pub(crate) use upkeep::Timer;
+
+use crate::auth::{self, Action, Resource, Verdict};
+use crate::catalog::Catalog;
+use crate::catalog::meta::{PRODUCER_IDS_LEASED, ProducerIds};
+use crate::command::{Command, Ctx, Locate, LocateBy, Publish, Read, Trim};
+use crate::coordinator::{Coordinator, DECISION_BYTES_MAX, Decision};
 use crate::effect::Effect;
-use crate::spill::WorkDone;
-use model::media::{BlobDone, BlobTag, Blobs, MediaError, WalDone, WalOpened};
-use model::{Corrupt, Lsn, Now, PartitionId, ShardEpoch, ShardId, Ticket};
+use crate::error::{CoordinatorError, LocateError, ProducerError, PublishError, ReadError, TrimError};
+use crate::format::v1::entry::{self, Record};
+use crate::log::{append, locate, read, trim};
+use crate::quota::{Admission, Admit};
+use crate::reply::{Located, ProducerReady, Published, Reply, Trimmed};
+use crate::spill::segments::Segments;
+use crate::spill::{Spill, WorkDone};
+use crate::state::State;
+use crate::timer::Wheel;
+use model::media::{BlobDone, BlobTag, MediaError, WalDone, WalOpened};
+use model::{Corrupt, HolderId, Lsn, Now, PartitionId, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What is fixed when a shard is opened.
@@ -39,11 +78,6 @@ impl Default for ShardConfig {
     }
 }
 
-/// Recovery, first step: the newest checkpoint is loaded, and with it is known where the log must be read from.
-pub struct Loaded {
-    _private: (),
-}
-
 /// Why a shard cannot be opened. All but `Media` name a place that the operator can look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OpenError {
@@ -56,27 +90,14 @@ pub enum OpenError {
     Media(MediaError),
 }
 
-impl Loaded {
-    /// Reads the newest good checkpoint of the shard. A newest one that is torn is passed over if the log still reaches back to
-    /// its predecessor (decided in `Shard::open`).
-    pub fn load(_config: &ShardConfig, _blobs: &mut dyn Blobs) -> Result<Loaded, OpenError> {
-        Ok(Loaded { _private: () })
-    }
-
-    /// The first frame needed: give it to the log's `open`.
-    pub fn wal_from(&self) -> Lsn {
-        Lsn(1)
-    }
-}
-
 /// Message between shards of one node. At start each shard is told what its peers know (`Shard::hello`), which makes up for
 /// messages lost with the previous life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardMessage {
     /// Home to owner: these are all the partitions placed on you; make what is missing, drop what is not named.
-    Reconcile { topics: Vec<Arc<Topic>> },
+    Reconcile { topics: Vec<Arc<crate::catalog::Topic>> },
     /// Home to owner: make the partitions of this topic that are placed on you.
-    Place { topic: Arc<Topic> },
+    Place { topic: Arc<crate::catalog::Topic> },
     /// Home to owner: drop them.
     Unplace { partitions: Vec<PartitionId> },
     /// Owner to home: the partitions of this topic are durable here.
@@ -87,7 +108,26 @@ pub enum ShardMessage {
 
 /// See the module.
 pub struct Shard {
-    _private: (),
+    pub(crate) config: ShardConfig,
+    pub(crate) epoch: ShardEpoch,
+    pub(crate) state: State,
+    /// Closed frames that are not in a segment yet.
+    pub(crate) tail: crate::log::tail::Tail,
+    pub(crate) segments: Segments,
+    /// The body of the frame being filled; its number is `tail.next()`.
+    frame: frame::OpenFrame,
+    release: release::Release,
+    watches: watches::Watches,
+    pub(crate) cold: cold::Cold,
+    peers: peers::Peers,
+    admission: Admission,
+    producer_ids: ProducerIds,
+    pub(crate) spill: Spill,
+    pub(crate) timers: Wheel<Timer>,
+    upkeep: upkeep::Upkeep,
+    pub(crate) effects: VecDeque<Effect>,
+    failed: bool,
+    pub(crate) figures: ShardFigures,
 }
 
 /// Figures for `/metrics` and for tests; all cheap.
@@ -121,74 +161,369 @@ impl Shard {
     /// Recovery, last step: folds the log's frames over the loaded state. Afterwards everything is as it was at the last durable
     /// frame.
     pub fn open(
-        _config: ShardConfig,
-        _loaded: Loaded,
-        _wal: WalOpened,
-        _coordinators: Vec<Box<dyn Coordinator>>,
-        _now: Now,
+        config: ShardConfig,
+        loaded: Loaded,
+        wal: WalOpened,
+        coordinators: Vec<Box<dyn Coordinator>>,
+        now: Now,
     ) -> Result<Shard, OpenError> {
-        Ok(Shard { _private: () })
+        open::open(config, loaded, wal, coordinators, now)
     }
 
     /// Called once on every shard after all are open, with every shard's epoch. Emits the first catalog and what peers must know.
-    pub fn hello(&mut self, _now: Now, _shard_epochs: Arc<[ShardEpoch]>) {}
+    pub fn hello(&mut self, _now: Now, shard_epochs: Arc<[ShardEpoch]>) {
+        self.greet(shard_epochs);
+    }
 
     /// This life's epoch.
     pub fn epoch(&self) -> ShardEpoch {
-        ShardEpoch(0)
+        self.epoch
     }
 
     /// Takes a command. Its reply comes as an effect, perhaps at once, perhaps never (a command without reply, or the log fails).
-    pub fn submit(&mut self, _now: Now, _ctx: &Ctx, _ticket: Ticket, _command: Command) {}
+    pub fn submit(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, command: Command) {
+        match command {
+            Command::Publish(publish) => self.publish(now, ctx, ticket, publish),
+            Command::Read(read) => self.read(ctx, ticket, read),
+            Command::Locate(locate) => self.locate(ctx, ticket, &locate),
+            Command::Trim(trim) => self.trim(ctx, ticket, &trim),
+            Command::DeclareTopic(declare) => self.declare_topic(ctx, ticket, &declare),
+            Command::DeleteTopic { topic } => self.delete_topic(ctx, ticket, topic),
+            Command::InitProducer => self.init_producer(ctx, ticket),
+            Command::Coordinator { which, input } => self.coordinate(now, ctx, ticket, which, &input),
+            Command::Gone => self.gone(now, ctx.holder),
+        }
+    }
+
+    fn publish(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, publish: Publish) {
+        if self.failed {
+            return self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::LogFailed)));
+        }
+        let batch_bytes = publish.batch.bytes().len();
+        let (tail_bytes, more) = self.frame_need(batch_bytes);
+        match self.admission.decide(now, tail_bytes, more, batch_bytes) {
+            Admit::Now => self.publish_now(now, ctx, ticket, &publish),
+            Admit::Park(_) | Admit::Refuse { .. } if self.storage_full() => {
+                self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::StorageFull)));
+            }
+            Admit::Park(due_us) => {
+                self.figures.parked_publishes += 1;
+                self.admission.park(ctx.clone(), ticket, publish, due_us);
+                self.set_admission_timer(now);
+            }
+            Admit::Refuse { retry_after_ms } => {
+                let error = PublishError::Overloaded { retry_after_ms };
+                self.reply_now(ctx.holder, ticket, Reply::Published(Err(error)));
+            }
+        }
+    }
+
+    /// The medium has no space and the tail no room: publishes are refused, everything else goes on.
+    fn storage_full(&self) -> bool {
+        self.spill.no_space() && !self.admission.fits(self.tail_bytes(), 1)
+    }
+
+    fn publish_now(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, publish: &Publish) {
+        let Some(partition) = self.state.partitions.get(publish.partition) else {
+            let reply = Reply::Published(Err(PublishError::NotFound));
+            return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
+        };
+        let (start, last_lsn) = (partition.start, partition.last_lsn);
+        match append::decide(partition, self.epoch, ctx, publish) {
+            append::Decision::Append(base_offset, leader_epoch) => {
+                let lsn = self.log_append(now, publish, base_offset, leader_epoch);
+                let reply = Reply::Published(Ok(Published { base_offset, start, duplicate: false }));
+                let after = if model::planted::planted(model::planted::Bug::AckBeforeDurable) { Lsn(0) } else { lsn };
+                self.reply_after(after, ctx.holder, ticket, reply);
+            }
+            append::Decision::Repeat(base_offset) => {
+                // The first copy may not be durable yet; then it still stands in the tail.
+                let original = partition.tail.get(partition.tail_index(base_offset));
+                let after = match original {
+                    Some(entry) if base_offset >= partition.high => self.tail.lsn(entry),
+                    _ => Lsn(0),
+                };
+                self.figures.duplicate_publishes += 1;
+                let reply = Reply::Published(Ok(Published { base_offset, start, duplicate: true }));
+                self.reply_after(after, ctx.holder, ticket, reply);
+            }
+            append::Decision::Refuse(error) => {
+                self.reply_after(last_lsn, ctx.holder, ticket, Reply::Published(Err(error)));
+            }
+        }
+    }
+
+    /// Is there room for the first publish that waits?
+    fn parked_fits(&self) -> bool {
+        self.admission.front().is_none_or(|front| {
+            let (tail_bytes, more) = self.frame_need(front.batch.bytes().len());
+            self.admission.fits(tail_bytes, more)
+        })
+    }
+
+    /// Publishes that waited and may go now.
+    fn admit_parked(&mut self, now: Now) {
+        if self.admission.is_empty() {
+            return;
+        }
+        if self.storage_full() {
+            while let Some(parked) = self.admission.take() {
+                let reply = Reply::Published(Err(PublishError::StorageFull));
+                self.reply_now(parked.ctx.holder, parked.ticket, reply);
+            }
+            return;
+        }
+        while !self.admission.is_empty() && self.parked_fits() {
+            let Some(parked) = self.admission.take_due(now) else {
+                self.set_admission_timer(now);
+                break;
+            };
+            self.publish_now(now, &parked.ctx, parked.ticket, &parked.publish);
+        }
+    }
+
+    fn read(&mut self, ctx: &Ctx, ticket: Ticket, read: Read) {
+        let Some(partition) = self.state.partitions.get(read.partition) else {
+            let reply = Reply::Read(Err(ReadError::NotFound));
+            return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
+        };
+        match read::plan(partition, &self.tail, &self.segments, self.epoch, ctx, &read) {
+            Ok(read::Source::Now(reply)) => self.answer_read(ctx.holder, ticket, &read, reply),
+            Ok(read::Source::Blocks(range)) => self.fetch(ctx.holder, ticket, range, cold::Ask::Read(read)),
+            Err(error) => self.reply_now(ctx.holder, ticket, Reply::Read(Err(error))),
+        }
+    }
+
+    fn locate(&mut self, ctx: &Ctx, ticket: Ticket, locate: &Locate) {
+        let Some(partition) = self.state.partitions.get(locate.partition) else {
+            let reply = Reply::Located(Err(LocateError::NotFound));
+            return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
+        };
+        let leader_epoch = partition.leader_epoch(self.epoch);
+        let refused = if !append::allowed(ctx, &partition.hosted, Action::Describe) {
+            Some(LocateError::Denied)
+        } else {
+            append::check_epoch(leader_epoch, locate.leader_epoch).err().map(LocateError::Epoch)
+        };
+        if let Some(error) = refused {
+            return self.reply_now(ctx.holder, ticket, Reply::Located(Err(error)));
+        }
+        let offset = match locate.by {
+            LocateBy::Start => Some(partition.visible_start),
+            LocateBy::End => Some(read::end_of(partition, locate.isolation)),
+            LocateBy::Timestamp(_) | LocateBy::MaxTimestamp => None,
+        };
+        if offset.is_none()
+            && let Some(time) = locate::search(partition, &self.tail, &self.segments, locate.by)
+        {
+            let from = partition.visible_start;
+            return self.search(ctx.holder, ticket, locate.partition, time, from);
+        }
+        let located = Located { offset, timestamp_ms: None, leader_epoch };
+        self.reply_now(ctx.holder, ticket, Reply::Located(Ok(located)));
+    }
+
+    fn trim(&mut self, ctx: &Ctx, ticket: Ticket, trim: &Trim) {
+        let Some(partition) = self.state.partitions.get(trim.partition) else {
+            let reply = Reply::Trimmed(Err(TrimError::NotFound));
+            return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
+        };
+        let decided = if self.failed {
+            Err(TrimError::LogFailed)
+        } else if !append::allowed(ctx, &partition.hosted, Action::Delete) {
+            Err(TrimError::Denied)
+        } else {
+            trim::decide(partition, trim.before)
+        };
+        let (start, after) = (partition.start, partition.last_lsn);
+        match decided {
+            Err(error) => self.reply_now(ctx.holder, ticket, Reply::Trimmed(Err(error))),
+            Ok(before) if before <= start => {
+                self.reply_after(after, ctx.holder, ticket, Reply::Trimmed(Ok(Trimmed { start })));
+            }
+            Ok(before) => {
+                let lsn = self.log(Record::Trim { partition: trim.partition, before });
+                self.reply_after(lsn, ctx.holder, ticket, Reply::Trimmed(Ok(Trimmed { start: before })));
+            }
+        }
+    }
+
+    fn init_producer(&mut self, ctx: &Ctx, ticket: Ticket) {
+        let allowed = auth::decide(&ctx.principal, ctx.namespace, Resource::Node, Action::Write) == Verdict::Allow;
+        let refused = if !allowed {
+            Some(ProducerError::Denied)
+        } else if self.config.shard != ShardId::META {
+            Some(ProducerError::NotOwner)
+        } else if self.failed {
+            Some(ProducerError::LogFailed)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            return self.reply_now(ctx.holder, ticket, Reply::Producer(Err(error)));
+        }
+        let id = match self.producer_ids.take() {
+            Some(id) => id,
+            None => {
+                if !self.admission.fits(self.tail_bytes(), 1) {
+                    let error = match self.spill.no_space() {
+                        true => ProducerError::StorageFull,
+                        false => ProducerError::Overloaded { retry_after_ms: crate::quota::DELAY_MS_MAX as u32 },
+                    };
+                    return self.reply_now(ctx.holder, ticket, Reply::Producer(Err(error)));
+                }
+                let id = self.state.producer_next;
+                self.log(Record::ProducerIds { next: id + PRODUCER_IDS_LEASED });
+                self.producer_ids = ProducerIds::after(id);
+                self.producer_ids.leased(self.state.producer_next);
+                self.producer_ids.take().unwrap_or(id)
+            }
+        };
+        let ready = ProducerReady { id: ProducerId(id as i64), epoch: ProducerEpoch(0) };
+        self.reply_after(self.state.producer_ids_lsn, ctx.holder, ticket, Reply::Producer(Ok(ready)));
+    }
+
+    fn coordinate(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, which: u8, input: &bytes::Bytes) {
+        let allowed = auth::decide(&ctx.principal, ctx.namespace, Resource::Node, Action::Write) == Verdict::Allow;
+        let error = match self.state.coordinators.get_mut(&which) {
+            _ if !allowed => CoordinatorError::Denied,
+            _ if self.failed => CoordinatorError::LogFailed,
+            None => CoordinatorError::NotFound,
+            Some(beside) => {
+                let decision = beside.machine.handle(now, ctx, ticket, input);
+                return self.decided(which, decision);
+            }
+        };
+        self.reply_now(ctx.holder, ticket, Reply::Coordinated(Err(error)));
+    }
+
+    /// Logs what a coordinator decided, all of it in one frame.
+    fn decided(&mut self, which: u8, decision: Decision) {
+        let Decision { notes, replies } = decision;
+        let records: Vec<Record> = notes.into_iter().map(|note| Record::Note { which, note }).collect();
+        let bytes: usize = records.iter().map(entry::put_bytes).sum();
+        if bytes > DECISION_BYTES_MAX || (self.failed && !records.is_empty()) {
+            let error = if self.failed { CoordinatorError::LogFailed } else { CoordinatorError::TooLarge };
+            for (holder, ticket, _) in replies {
+                self.reply_now(holder, ticket, Reply::Coordinated(Err(error.clone())));
+            }
+            return;
+        }
+        self.log_group(records);
+        let after = self.state.coordinators.get(&which).map_or(Lsn(0), |beside| beside.last_lsn);
+        for (holder, ticket, reply) in replies {
+            self.reply_after(after, holder, ticket, Reply::Coordinated(Ok(reply)));
+        }
+    }
+
+    fn gone(&mut self, now: Now, holder: HolderId) {
+        self.unwatch(holder);
+        let numbers: Vec<u8> = self.state.coordinators.keys().copied().collect();
+        for which in numbers {
+            if let Some(beside) = self.state.coordinators.get_mut(&which) {
+                let decision = beside.machine.handle_gone(now, holder);
+                self.decided(which, decision);
+            }
+        }
+    }
 
     /// A message from a peer shard.
-    pub fn handle_message(&mut self, _now: Now, _from: ShardId, _message: ShardMessage) {}
+    pub fn handle_message(&mut self, _now: Now, from: ShardId, message: ShardMessage) {
+        self.message(from, message);
+    }
 
     /// The log answered.
-    pub fn handle_wal(&mut self, _now: Now, _done: WalDone) {}
+    pub fn handle_wal(&mut self, _now: Now, done: WalDone) {
+        match done {
+            WalDone::Durable { through } => self.durable(through),
+            WalDone::Failed(error) => self.fail(error),
+        }
+    }
 
     /// A blob operation was answered.
-    pub fn handle_blob(&mut self, _now: Now, _tag: BlobTag, _done: BlobDone) {}
+    pub fn handle_blob(&mut self, now: Now, tag: BlobTag, done: BlobDone) {
+        self.blob_done(now, tag, done);
+    }
 
     /// A computation is finished.
-    pub fn handle_work(&mut self, _now: Now, _done: WorkDone) {}
+    pub fn handle_work(&mut self, _now: Now, done: WorkDone) {
+        self.work_done(done);
+    }
 
     /// `poll_timeout` came due.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.expire(now);
+    }
 
     /// Ends a drain: what was decided since the last call becomes one frame (or several, past the size target) and goes to the
     /// log. The driver calls it after every run of the calls above and before it takes effects.
-    pub fn finish(&mut self, _now: Now) {}
+    pub fn finish(&mut self, now: Now) {
+        if !self.failed {
+            self.admit_parked(now);
+            self.forget_surplus();
+        }
+        self.close_frame();
+        self.publish_catalog();
+        if !self.failed {
+            // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.
+            let is_wanted = !self.admission.is_empty() && !self.parked_fits();
+            self.spill_start(is_wanted);
+            self.spill_step();
+        }
+        self.set_settle_timer(now);
+    }
 
     /// The next effect.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        None
+        self.effects.pop_front()
     }
 
     /// When `handle_timeout` wants to be called (monotonic microseconds).
     pub fn poll_timeout(&self) -> Option<u64> {
-        None
+        if self.failed {
+            return None;
+        }
+        let coordinators = self.state.coordinators.values().filter_map(|beside| beside.machine.poll_timeout());
+        coordinators.chain(self.timers.next_us()).chain(self.spill.wants_slice().then_some(0)).min()
     }
 
     /// Asks for a spill and checkpoint now (clean stop). Done when `idle()`.
-    pub fn request_checkpoint(&mut self, _now: Now) {}
+    pub fn request_checkpoint(&mut self, _now: Now) {
+        self.spill.request();
+    }
 
     /// True when nothing is under way: no frame undurable, no spill, no reply waiting.
     pub fn idle(&self) -> bool {
-        true
+        self.frame.is_empty()
+            && self.release.is_idle()
+            && self.admission.is_empty()
+            && self.cold.is_idle()
+            && self.peers.is_idle()
+            && (self.failed || self.spill.is_idle())
     }
 
     /// The catalog as decided, durable or not. For tests and offline tools.
     pub fn catalog(&self) -> &Catalog {
-        unreachable!("surface only")
+        &self.state.topics.catalog
     }
 
     pub fn figures(&self) -> ShardFigures {
-        ShardFigures::default()
+        ShardFigures {
+            partitions: self.state.partitions.len() as u64,
+            topics: self.state.topics.catalog.topic_count() as u64,
+            producers: self.state.producer_count,
+            tail_bytes: self.tail_bytes(),
+            tail_batches: self.tail.batches(),
+            segment_count: self.segments.count(),
+            segment_bytes: self.segments.bytes(),
+            applied: self.state.applied,
+            durable: self.release.durable(),
+            ..self.figures
+        }
     }
 
     /// A hash of all durable state at the last applied frame: equal for a live shard and one replayed to the same frame.
     pub fn state_hash(&self) -> u64 {
-        0
+        self.state.hash()
     }
 }

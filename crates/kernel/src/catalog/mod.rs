@@ -7,6 +7,9 @@
 //! The catalog is a persistent map: the shard changes its own, and hands out a clone (O(1)) whenever a change has become durable.
 //! Heads resolve names against that clone, so a name is never visible before it is durable, and no lock is shared.
 
+pub mod cell;
+pub mod meta;
+
 use crate::auth::{self, Action, Resource, Verdict};
 use crate::command::{Ctx, TopicSettings};
 use model::{LeaderEpoch, NamespaceId, PartitionId, ShardEpoch, ShardId, TopicId};
@@ -87,6 +90,27 @@ impl Catalog {
     pub fn leader_epoch(&self, placement: &Placement) -> LeaderEpoch {
         let shard_epoch = self.shard_epochs.get(placement.shard.0 as usize).copied().unwrap_or_default();
         LeaderEpoch(placement.epoch_base.saturating_add(shard_epoch.0 as i32))
+    }
+
+    /// The topic of that id, for the kernel itself.
+    pub(crate) fn get(&self, id: TopicId) -> Option<&Arc<Topic>> {
+        self.by_id.get(&id)
+    }
+
+    /// The topic of that name, for the kernel itself.
+    pub(crate) fn named(&self, namespace: NamespaceId, name: &str) -> Option<&Arc<Topic>> {
+        self.by_name.get(&(namespace, Arc::from(name)))
+    }
+
+    /// The same catalog of a system whose shards are in these epochs.
+    pub(crate) fn set_shard_epochs(&mut self, shard_epochs: Arc<[ShardEpoch]>) {
+        self.shard_epochs = shard_epochs;
+    }
+
+    /// The catalog with one topic more, as if it had been declared: for tests of heads, which see catalogs and make none.
+    pub fn with(mut self, topic: Arc<Topic>) -> Catalog {
+        self.insert(topic);
+        self
     }
 
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {

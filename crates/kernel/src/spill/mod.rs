@@ -1,11 +1,385 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Memory tail to sorted segments, checkpoints, and the boundary they move together. (Surface only so far.)
+//! The spill: memory tail to sorted segment, and the checkpoint with it. One boundary, C, moves.
+//!
+//! Owns: when a spill is due, its order, what it frees. Must not know: how segment and checkpoint are laid out (`work.rs`, computed
+//! elsewhere), how blobs are kept.
+//!
+//! ```text
+//! cut at the last closed frame C     state at C begins to be captured (state/capture.rs), in slices
+//! segment: build, put                the tail's batches up to C, sorted by partition; none if nothing is left of them
+//! wait until C is durable            a checkpoint never holds what a crash could take back
+//! checkpoint: encode, put            names all live segments; base, or delta to the one before
+//! then, and not before:              the log is trimmed to C, tail entries become runs, frames are freed,
+//!                                    what no checkpoint names any more is deleted
+//! ```
+//! Where it stops: a put without space, or failed, is tried again every `RETRY_MS`. Nothing is given up meanwhile: reads go on, the
+//! tail fills, and admission refuses publishes when it is full.
+//! Invariant: numbers of segments and checkpoints are never used again, for other bytes.
 
 pub mod checkpoint;
 pub mod read_blob;
 pub mod segment_index;
+pub mod segments;
 #[cfg(test)]
 mod test_blobs;
 pub mod work;
 
 pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, WorkDone};
+
+use crate::effect::Effect;
+use crate::format::v1::segment::SegmentIndex;
+use crate::log::partition::RunRef;
+use crate::log::trim::max_timestamp_ms;
+use crate::shard::Shard;
+use crate::shard::{BlobUse, Timer};
+use crate::state::capture::Captured;
+use bytes::Bytes;
+use checkpoint::LoadedCheckpoints;
+use model::media::{BlobKind, BlobName, BlobOp, MediaError, WalOp};
+use model::planted::{Bug, planted};
+use model::{Lsn, Now, Offset, PartitionId};
+
+/// Between tries of a put that failed.
+const RETRY_MS: u64 = 2_000;
+/// Work of one slice of a capture.
+const BATCHES_A_SLICE: usize = 8_192;
+const PARTITIONS_A_SLICE: usize = 8_192;
+const OBJECTS_A_SLICE: usize = 1_024;
+/// Deltas on one base, and the least bytes of them, before a new base is due.
+const CHAIN_MAX: usize = 32;
+const DELTA_BYTES_MIN: u64 = 64 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Spill {
+    segment_next: u64,
+    checkpoint_next: u64,
+    /// The newest checkpoint's chain: base, then deltas.
+    chain: Vec<u64>,
+    base_bytes: u64,
+    delta_bytes: u64,
+    /// The newest checkpoint's frame.
+    done_lsn: Lsn,
+    requested: bool,
+    no_space: bool,
+    job: Option<Job>,
+}
+
+/// A spill under way.
+#[derive(Debug)]
+struct Job {
+    cut: Lsn,
+    stage: Stage,
+    requested: bool,
+    is_base: bool,
+    /// Where the next slice goes on.
+    from: Option<(PartitionId, Offset)>,
+    pieces: Vec<PartitionPiece>,
+    objects: Option<Vec<Captured>>,
+    /// Live at the cut, and then the new one.
+    segments: Vec<u64>,
+    index: Option<SegmentIndex>,
+    checkpoint: u64,
+    /// What is being put.
+    name: BlobName,
+    parts: Vec<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Capturing,
+    BuildingSegment,
+    PuttingSegment,
+    WaitingDurable,
+    EncodingCheckpoint,
+    PuttingCheckpoint,
+}
+
+impl Spill {
+    pub(crate) fn new(loaded: &LoadedCheckpoints, segment_next: u64) -> Spill {
+        Spill {
+            segment_next,
+            checkpoint_next: loaded.highest_number + 1,
+            chain: loaded.chain.clone(),
+            base_bytes: loaded.base_bytes,
+            delta_bytes: loaded.delta_bytes,
+            done_lsn: loaded.lsn,
+            requested: false,
+            no_space: false,
+            job: None,
+        }
+    }
+
+    /// The last put found no space.
+    pub(crate) fn no_space(&self) -> bool {
+        self.no_space
+    }
+
+    pub(crate) fn request(&mut self) {
+        self.requested = true;
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.job.is_none() && !self.requested
+    }
+
+    /// A capture has more to write and needs no event to go on.
+    pub(crate) fn wants_slice(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.stage == Stage::Capturing)
+    }
+}
+
+fn total(parts: &[Bytes]) -> u64 {
+    parts.iter().map(|part| part.len() as u64).sum()
+}
+
+impl Shard {
+    /// Begins a spill if one is due. Called when the open frame has just been closed, so that the state is that of the last closed
+    /// frame.
+    pub(crate) fn spill_start(&mut self, is_wanted: bool) {
+        if self.spill.job.is_some() {
+            return;
+        }
+        let cut = self.state.applied;
+        let is_due = self.tail.bytes() >= self.config.tail_bytes_max / 2 || is_wanted || self.spill.requested;
+        let requested = std::mem::take(&mut self.spill.requested);
+        if !is_due || cut <= self.spill.done_lsn {
+            return;
+        }
+        let spill = &mut self.spill;
+        let is_base = spill.chain.is_empty()
+            || spill.chain.len() >= CHAIN_MAX
+            || spill.delta_bytes > spill.base_bytes.max(DELTA_BYTES_MIN);
+        let checkpoint = spill.checkpoint_next;
+        spill.checkpoint_next += 1;
+        self.state.begin_capture(is_base);
+        spill.job = Some(Job {
+            cut,
+            stage: Stage::Capturing,
+            requested,
+            is_base,
+            from: Some((PartitionId(0), Offset(0))),
+            pieces: Vec::new(),
+            objects: None,
+            segments: self.segments.referred(),
+            index: None,
+            checkpoint,
+            name: BlobName { shard: self.config.shard, kind: BlobKind::Checkpoint, number: checkpoint },
+            parts: Vec::new(),
+        });
+    }
+
+    /// Goes on with a spill as far as it can without an event.
+    pub(crate) fn spill_step(&mut self) {
+        let durable = self.durable_lsn();
+        match self.spill.job.as_ref().map(|job| (job.stage, job.cut)) {
+            Some((Stage::Capturing, cut)) => self.capture_slice(cut),
+            Some((Stage::WaitingDurable, cut)) if durable >= cut || planted(Bug::CheckpointAheadOfData) => {
+                self.encode_checkpoint();
+            }
+            _ => {}
+        }
+    }
+
+    fn capture_slice(&mut self, cut: Lsn) {
+        let Some(job) = &mut self.spill.job else { return };
+        if job.objects.is_none() {
+            job.objects = self.state.continue_capture(OBJECTS_A_SLICE);
+        }
+        let mut batches = 0;
+        let mut partitions = 0;
+        while batches < BATCHES_A_SLICE
+            && partitions < PARTITIONS_A_SLICE
+            && let Some((id, offset)) = job.from
+        {
+            partitions += 1;
+            let Some(partition) =
+                self.state.partitions.ids_from(id).next().and_then(|id| self.state.partitions.get(id))
+            else {
+                job.from = None;
+                break;
+            };
+            let offset = if partition.id == id { offset } else { Offset(0) };
+            job.from = Some((PartitionId(partition.id.0 + 1), Offset(0)));
+            for entry in partition.tail.range(partition.tail_index(offset)..) {
+                if self.tail.lsn(entry) > cut {
+                    break;
+                }
+                if batches == BATCHES_A_SLICE {
+                    job.from = Some((partition.id, entry.base));
+                    break;
+                }
+                let Some(bytes) = self.tail.batch(entry) else { break };
+                batches += 1;
+                let max_timestamp_ms = max_timestamp_ms(&self.tail, entry);
+                let (base_offset, last_delta) = (entry.base, entry.last_delta);
+                let batch = PlannedBatch { bytes, base_offset, last_delta, max_timestamp_ms };
+                match job.pieces.last_mut() {
+                    Some(piece) if piece.partition == partition.id => piece.batches.push(batch),
+                    _ => job.pieces.push(PartitionPiece { partition: partition.id, batches: vec![batch] }),
+                }
+            }
+        }
+        if job.from.is_none() && job.objects.is_some() {
+            self.build_segment();
+        }
+    }
+
+    fn build_segment(&mut self) {
+        let Some(job) = &mut self.spill.job else { return };
+        if job.pieces.is_empty() {
+            job.stage = Stage::WaitingDurable;
+            return self.spill_step();
+        }
+        let number = self.spill.segment_next;
+        self.spill.segment_next += 1;
+        job.stage = Stage::BuildingSegment;
+        let pieces = std::mem::take(&mut job.pieces);
+        let plan = SegmentPlan { shard: self.config.shard, epoch: self.epoch, number, pieces };
+        self.effects.push_back(Effect::Work(Work::BuildSegment(plan)));
+    }
+
+    fn encode_checkpoint(&mut self) {
+        let Some(job) = &mut self.spill.job else { return };
+        job.stage = Stage::EncodingCheckpoint;
+        let plan = CheckpointPlan {
+            shard: self.config.shard,
+            number: job.checkpoint,
+            is_base: job.is_base,
+            base_number: if job.is_base { job.checkpoint } else { self.spill.chain.first().copied().unwrap_or(0) },
+            previous: if job.is_base { None } else { self.spill.chain.last().copied() },
+            epoch: self.epoch,
+            lsn: job.cut,
+            segments: job.segments.clone(),
+            objects: job.objects.take().unwrap_or_default(),
+        };
+        if planted(Bug::TrimTooEarly) {
+            self.effects.push_back(Effect::Wal(WalOp::Trim { below: job.cut.next() }));
+        }
+        self.effects.push_back(Effect::Work(Work::EncodeCheckpoint(plan)));
+    }
+
+    pub(crate) fn work_done(&mut self, done: WorkDone) {
+        let shard = self.config.shard;
+        let Some(job) = &mut self.spill.job else { return };
+        match (job.stage, done) {
+            (Stage::BuildingSegment, WorkDone::Segment { number, parts, index }) => {
+                job.stage = Stage::PuttingSegment;
+                (job.name, job.parts) = (BlobName { shard, kind: BlobKind::Segment, number }, parts);
+                job.index = Some(index);
+                job.segments.push(number);
+            }
+            (Stage::EncodingCheckpoint, WorkDone::Checkpoint { number, parts }) => {
+                job.stage = Stage::PuttingCheckpoint;
+                (job.name, job.parts) = (BlobName { shard, kind: BlobKind::Checkpoint, number }, parts);
+            }
+            (stage, _) => {
+                debug_assert!(false, "a computation that was not asked for ended at stage {stage:?}");
+                return;
+            }
+        }
+        self.spill_put();
+    }
+
+    fn spill_put(&mut self) {
+        let Some(job) = &self.spill.job else { return };
+        let op = BlobOp::Put { name: job.name, parts: job.parts.clone() };
+        self.start_blob(BlobUse::SpillPut, op);
+    }
+
+    pub(crate) fn spill_put_done(&mut self, now: Now, outcome: Result<(), MediaError>) {
+        if let Err(error) = outcome {
+            self.figures.spill_failures += 1;
+            self.spill.no_space = matches!(error, MediaError::NoSpace { .. });
+            self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::SpillRetry);
+            return;
+        }
+        self.spill.no_space = false;
+        let Some(job) = &mut self.spill.job else { return };
+        match job.stage {
+            Stage::PuttingSegment => {
+                job.parts = Vec::new();
+                job.stage = Stage::WaitingDurable;
+                self.spill_step();
+            }
+            _ => self.complete_spill(),
+        }
+    }
+
+    /// Tries a put again. An earlier try may have left the name behind, so that is cleared away first.
+    pub(crate) fn spill_retry(&mut self) {
+        let Some(job) = &self.spill.job else { return };
+        let op = BlobOp::Delete { name: job.name };
+        self.start_blob(BlobUse::SpillClear, op);
+    }
+
+    pub(crate) fn spill_clear_done(&mut self, now: Now, outcome: Result<(), MediaError>) {
+        match outcome {
+            Ok(()) => self.spill_put(),
+            Err(error) => self.spill_put_done(now, Err(error)),
+        }
+    }
+
+    /// The checkpoint is durable: everything moves to the cut.
+    fn complete_spill(&mut self) {
+        let Some(job) = self.spill.job.take() else { return };
+        let spill = &mut self.spill;
+        spill.done_lsn = job.cut;
+        let superseded = if job.is_base { std::mem::take(&mut spill.chain) } else { Vec::new() };
+        if job.is_base {
+            (spill.base_bytes, spill.delta_bytes) = (total(&job.parts), 0);
+        } else {
+            spill.delta_bytes += total(&job.parts);
+        }
+        spill.chain.push(job.checkpoint);
+        self.figures.checkpoints += 1;
+        self.effects.push_back(Effect::Wal(WalOp::Trim { below: job.cut.next() }));
+        if let Some(index) = job.index {
+            self.figures.spills += 1;
+            self.swap_to_runs(job.cut, index);
+        }
+        self.tail.free(job.cut);
+        let shard = self.config.shard;
+        for number in superseded {
+            self.delete_blob(BlobName { shard, kind: BlobKind::Checkpoint, number });
+        }
+        for number in self.segments.take_dead(&job.segments) {
+            self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
+        }
+        if job.requested {
+            self.effects.push_back(Effect::Wal(WalOp::Settle));
+        }
+    }
+
+    fn swap_to_runs(&mut self, cut: Lsn, index: SegmentIndex) {
+        let number = index.number;
+        let runs: Vec<(PartitionId, RunRef)> = index
+            .runs
+            .iter()
+            .enumerate()
+            .map(|(run_number, run)| {
+                let (first, end) = (run.first_offset, run.last_offset.plus(1));
+                (run.partition, RunRef { segment: number, run: run_number as u32, first, end })
+            })
+            .collect();
+        self.segments.insert(index);
+        for (id, run) in runs {
+            let Some(partition) = self.state.partitions.get_mut(id) else { continue };
+            let spilled = partition.tail.partition_point(|entry| self.tail.lsn(entry) <= cut);
+            for entry in partition.tail.drain(..spilled) {
+                partition.tail_bytes -= u64::from(entry.bytes);
+            }
+            if partition.tail.is_empty() {
+                partition.tail = Default::default();
+            }
+            if run.end > partition.visible_start {
+                partition.runs.push(run);
+                self.segments.retain(number);
+            }
+        }
+    }
+
+    pub(crate) fn delete_blob(&mut self, name: BlobName) {
+        self.start_blob(BlobUse::Delete, BlobOp::Delete { name });
+    }
+}

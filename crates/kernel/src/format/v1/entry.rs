@@ -205,9 +205,8 @@ impl<'a> Entries<'a> {
     fn read(&mut self) -> Result<Record, FormatError> {
         let start = self.pos;
         let damaged = |at: usize, why: &str| FormatError::damaged(at as u64, why);
-        let header: &[u8; ENTRY_HEADER_BYTES] = self.body[start..]
-            .first_chunk()
-            .ok_or_else(|| damaged(start, "the body ends inside an entry's header"))?;
+        let header: &[u8; ENTRY_HEADER_BYTES] =
+            self.body[start..].first_chunk().ok_or_else(|| damaged(start, "the body ends inside an entry's header"))?;
         let mut fields = Fields::of(header);
         let (len, kind, origin) = (fields.u32() as usize, fields.u8(), fields.u8());
         let flags = fields.i16() as u16;
@@ -257,6 +256,7 @@ impl<'a> Entries<'a> {
                         index: fields.u32(),
                         epoch_base: fields.i32(),
                     };
+                    fields.require(row.partition.0 < u64::MAX);
                     rows.push(row);
                 }
                 fields.end().map_err(|at| damaged(pos + at, "a hosted topic is not well formed"))?;
@@ -300,12 +300,18 @@ impl<'a> Entries<'a> {
     }
 }
 
-fn read_append(partition: PartitionId, origin: u8, appended_ms: u64, payload: &[u8], pos: usize) -> Result<Append, FormatError> {
+fn read_append(
+    partition: PartitionId,
+    origin: u8,
+    appended_ms: u64,
+    payload: &[u8],
+    pos: usize,
+) -> Result<Append, FormatError> {
     let origin = Origin::from_number(origin)
         .ok_or_else(|| FormatError::Newer { feature: format!("origin {origin} of a batch") })?;
     let header = Header::read(payload)
         .filter(|header| header.bytes == payload.len() && header.bytes >= HEADER_BYTES && header.last_offset_delta >= 0)
-        .filter(|header| header.base_offset.0 <= OFFSET_MAX - header.last_offset_delta as u64 - 1)
+        .filter(|header| header.base_offset.0 < OFFSET_MAX - header.last_offset_delta as u64)
         .ok_or_else(|| FormatError::damaged(pos as u64, "an appended batch is not well formed"))?;
     Ok(Append { partition, origin, appended_ms, header, pos: pos as u32 })
 }
@@ -346,7 +352,10 @@ mod tests {
         let hosted = hosted_of(&topic);
         let records = vec![
             Record::TopicPut(topic.clone()),
-            Record::PartitionPut { hosted, rows: vec![HostedRow { partition: PartitionId(4), index: 0, epoch_base: 0 }] },
+            Record::PartitionPut {
+                hosted,
+                rows: vec![HostedRow { partition: PartitionId(4), index: 0, epoch_base: 0 }],
+            },
             Record::Trim { partition: PartitionId(4), before: Offset(1) },
             Record::ProducerIds { next: 1000 },
             Record::ProducerForget { partition: PartitionId(4), producer: ProducerId(3) },
@@ -358,8 +367,7 @@ mod tests {
         ];
         let mut body = Vec::new();
         let batch = build(&[NewRecord::default()], Numbering::NONE);
-        let append =
-            put_append(&mut body, PartitionId(4), Origin::Kafka, 77, &batch, Offset(9), LeaderEpoch(5));
+        let append = put_append(&mut body, PartitionId(4), Origin::Kafka, 77, &batch, Offset(9), LeaderEpoch(5));
         for record in &records {
             let before = body.len();
             put(&mut body, record);

@@ -193,7 +193,7 @@ fn read_partition(id: PartitionId, fields: &mut Fields<'_>) -> PartitionObject {
     let topic = TopicId(fields.id());
     let row = HostedRow { partition: id, index: fields.u32(), epoch_base: fields.i32() };
     let (start, next) = (Offset(fields.u64()), Offset(fields.u64()));
-    fields.require(start <= next && next.0 <= OFFSET_MAX);
+    fields.require(start <= next && next.0 <= OFFSET_MAX && id.0 < u64::MAX);
     let mut epochs = Vec::new();
     for _ in 0..fields.count(12) {
         epochs.push((LeaderEpoch(fields.i32()), Offset(fields.u64())));
@@ -244,7 +244,8 @@ impl Object {
             }
             PARTITION => {
                 let partition: Option<[u8; 8]> = key.key.as_slice().try_into().ok();
-                let object = read_partition(PartitionId(u64::from_be_bytes(partition.unwrap_or_default())), &mut fields);
+                let object =
+                    read_partition(PartitionId(u64::from_be_bytes(partition.unwrap_or_default())), &mut fields);
                 require_at_end(&mut fields, partition.is_some());
                 Object::Partition(object)
             }
@@ -335,7 +336,8 @@ mod tests {
             producer.push(Sequenced { first: n, last: n, base_offset: Offset(n as u64) }, 1000 + n as u64);
         }
         partition.producers.insert(ProducerId(44), producer);
-        let Ok(Object::Partition(read)) = Object::decode(&key_partition(row.partition), &encode_partition(&partition, true))
+        let Ok(Object::Partition(read)) =
+            Object::decode(&key_partition(row.partition), &encode_partition(&partition, true))
         else {
             panic!("a partition");
         };

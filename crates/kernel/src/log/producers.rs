@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Idempotent producers: what a numbered batch must look like to be appended, and which one is a repeat.
+//!
+//! Owns: a producer's window on one partition and the rules of its sequence. Must not know: where the batches are.
+//! Source: Apache Kafka's `ProducerStateManager` and `ProducerAppendInfo` (behaviour), KIP-98.
+//!
+//! Rules, for a producer id on a partition:
+//!   1. Unknown: any first sequence is taken (its window may have been forgotten, or its records trimmed).
+//!   2. An older producer epoch than the last seen is fenced; a newer one must begin at sequence 0.
+//!   3. The next batch must begin where the last one ended, wrapping from `i32::MAX` to 0.
+//!   4. A batch equal to one of the last five is a repeat, answered with its first offset.
+//!   5. One that lies wholly before those five repeats what is forgotten; anything else is out of sequence.
+
+use crate::error::PublishError;
+use model::batch::{Header, sequence_plus};
+use model::{Offset, ProducerEpoch, ProducerId};
+use std::collections::BTreeMap;
+
+/// Batches remembered of a producer on a partition: as many as a Kafka producer keeps in flight.
+pub const SEQUENCED_MAX: usize = 5;
+
+/// A remembered batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sequenced {
+    pub first: i32,
+    pub last: i32,
+    pub base_offset: Offset,
+}
+
+/// A producer on a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub epoch: ProducerEpoch,
+    count: u8,
+    /// When it last appended, by the wall clock then.
+    pub last_ms: u64,
+    window: [Sequenced; SEQUENCED_MAX],
+}
+
+impl Producer {
+    pub fn new(epoch: ProducerEpoch) -> Producer {
+        Producer { epoch, count: 0, last_ms: 0, window: [Sequenced::default(); SEQUENCED_MAX] }
+    }
+
+    /// The remembered batches, oldest first.
+    pub fn sequenced(&self) -> &[Sequenced] {
+        &self.window[..usize::from(self.count)]
+    }
+
+    pub fn push(&mut self, batch: Sequenced, appended_ms: u64) {
+        if usize::from(self.count) == SEQUENCED_MAX {
+            self.window.copy_within(1.., 0);
+            self.count -= 1;
+        }
+        self.window[usize::from(self.count)] = batch;
+        self.count += 1;
+        self.last_ms = appended_ms;
+    }
+}
+
+/// What to do with a numbered batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Append,
+    /// It is in the log already, from this offset on.
+    Repeat(Offset),
+    Refuse(PublishError),
+}
+
+/// Decides by the rules above.
+pub fn decide(producers: &BTreeMap<ProducerId, Producer>, header: &Header) -> Verdict {
+    if !header.idempotent() {
+        return Verdict::Append;
+    }
+    let Some(producer) = producers.get(&header.producer_id) else {
+        return Verdict::Append;
+    };
+    if header.producer_epoch < producer.epoch {
+        return Verdict::Refuse(PublishError::ProducerFenced);
+    }
+    let (first, last) = (header.base_sequence, header.last_sequence());
+    if header.producer_epoch > producer.epoch {
+        return match first {
+            0 => Verdict::Append,
+            _ => Verdict::Refuse(PublishError::OutOfSequence { expected: 0 }),
+        };
+    }
+    let (Some(oldest), Some(newest)) = (producer.sequenced().first(), producer.sequenced().last()) else {
+        return Verdict::Append;
+    };
+    if let Some(repeat) = producer.sequenced().iter().find(|batch| (batch.first, batch.last) == (first, last)) {
+        return Verdict::Repeat(repeat.base_offset);
+    }
+    let expected = sequence_plus(newest.last, 1);
+    if first == expected {
+        return Verdict::Append;
+    }
+    if behind(last, oldest.first) && behind(first, oldest.first) {
+        return Verdict::Refuse(PublishError::DuplicateForgotten);
+    }
+    Verdict::Refuse(PublishError::OutOfSequence { expected })
+}
+
+/// True when `sequence` comes before `other`, in the half circle behind it.
+fn behind(sequence: i32, other: i32) -> bool {
+    let circle = i64::from(i32::MAX) + 1;
+    let distance = (i64::from(other) - i64::from(sequence)).rem_euclid(circle);
+    distance != 0 && distance < circle / 2
+}
+
+/// Folds an appended batch. True when its producer was not known.
+pub(crate) fn record(producers: &mut BTreeMap<ProducerId, Producer>, header: &Header, appended_ms: u64) -> bool {
+    if !header.idempotent() {
+        return false;
+    }
+    let count = producers.len();
+    let producer = producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+    if producer.epoch != header.producer_epoch {
+        *producer = Producer::new(header.producer_epoch);
+    }
+    let batch =
+        Sequenced { first: header.base_sequence, last: header.last_sequence(), base_offset: header.base_offset };
+    producer.push(batch, appended_ms);
+    producers.len() > count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::batch::{NewRecord, Numbering, build};
+
+    struct Log {
+        producers: BTreeMap<ProducerId, Producer>,
+        next: u64,
+    }
+
+    impl Log {
+        fn new() -> Log {
+            Log { producers: BTreeMap::new(), next: 0 }
+        }
+
+        fn offer(&mut self, epoch: i16, base_sequence: i32, count: usize) -> Verdict {
+            let numbering =
+                Numbering { producer_id: ProducerId(1), producer_epoch: ProducerEpoch(epoch), base_sequence };
+            let batch = build(&vec![NewRecord::default(); count], numbering);
+            let verdict = decide(&self.producers, batch.header());
+            if verdict == Verdict::Append {
+                let header = Header { base_offset: Offset(self.next), ..*batch.header() };
+                record(&mut self.producers, &header, 0);
+                self.next += count as u64;
+            }
+            verdict
+        }
+    }
+
+    fn gap(expected: i32) -> Verdict {
+        Verdict::Refuse(PublishError::OutOfSequence { expected })
+    }
+
+    #[test]
+    fn an_unknown_producer_may_start_anywhere() {
+        assert_eq!(Log::new().offer(3, 17, 1), Verdict::Append);
+    }
+
+    #[test]
+    fn a_gap_is_refused_and_says_what_was_expected() {
+        let mut log = Log::new();
+        assert_eq!(log.offer(0, 0, 3), Verdict::Append);
+        assert_eq!(log.offer(0, 4, 1), gap(3));
+        assert_eq!(log.offer(0, 3, 1), Verdict::Append);
+    }
+
+    #[test]
+    fn the_last_five_batches_are_known_again_and_older_ones_are_forgotten() {
+        let mut log = Log::new();
+        for sequence in 0..7 {
+            assert_eq!(log.offer(0, sequence, 1), Verdict::Append);
+        }
+        for sequence in 2..7 {
+            assert_eq!(log.offer(0, sequence, 1), Verdict::Repeat(Offset(sequence as u64)));
+        }
+        for sequence in 0..2 {
+            assert_eq!(log.offer(0, sequence, 1), Verdict::Refuse(PublishError::DuplicateForgotten));
+        }
+        assert_eq!(log.offer(0, 5, 2), gap(7), "overlaps the window without being one of its batches");
+    }
+
+    #[test]
+    fn a_newer_epoch_starts_at_zero_and_fences_the_older() {
+        let mut log = Log::new();
+        assert_eq!(log.offer(1, 0, 2), Verdict::Append);
+        assert_eq!(log.offer(2, 2, 1), gap(0));
+        assert_eq!(log.offer(2, 0, 1), Verdict::Append);
+        assert_eq!(log.offer(1, 2, 1), Verdict::Refuse(PublishError::ProducerFenced));
+        assert_eq!(log.offer(2, 0, 1), Verdict::Repeat(Offset(2)), "not the batch of epoch 1 with that sequence");
+    }
+
+    #[test]
+    fn sequences_wrap_after_the_largest() {
+        let mut log = Log::new();
+        assert_eq!(log.offer(0, i32::MAX - 1, 3), Verdict::Append);
+        assert_eq!(log.offer(0, 1, 1), Verdict::Append);
+        assert_eq!(log.offer(0, i32::MAX - 1, 3), Verdict::Repeat(Offset(0)));
+        assert_eq!(log.offer(0, i32::MAX - 2, 1), Verdict::Refuse(PublishError::DuplicateForgotten));
+        assert_eq!(log.offer(0, 1, 1), Verdict::Repeat(Offset(3)));
+        assert_eq!(log.offer(0, 3, 1), gap(2));
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading: whole batches from an offset on, out of the tail's frames or out of a segment's blocks.
+//!
+//! Owns: which bytes answer a read, and that they never reach beyond what is durable. Must not know: who asked, how a medium is
+//! asked.
+//!
+//! A read has one source. The tail answers at once with a slice a batch. A segment answers with one slice of checked blocks; those
+//! are fetched in one piece of at most `COLD_READ_BYTES_MAX` and a block.
+
+use crate::auth::Action;
+use crate::command::{Ctx, Isolation, Read};
+use crate::error::ReadError;
+use crate::format::v1::object::OFFSET_MAX;
+use crate::format::v1::segment::Block;
+use crate::log::append::{allowed, check_epoch};
+use crate::log::partition::Partition;
+use crate::log::tail::Tail;
+use crate::reply::ReadReply;
+use crate::spill::segments::Segments;
+use bytes::Bytes;
+use model::batch::{HEADER_BYTES, Header};
+use model::media::BlobName;
+use model::{Corrupt, Offset, PartitionId, ShardEpoch};
+
+/// A read of a segment asks for at most this and a block, whatever the reader would take.
+pub const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Where a read's answer comes from.
+#[derive(Debug)]
+pub enum Source {
+    Now(ReadReply),
+    /// These consecutive blocks must be fetched first.
+    Blocks(BlockRange),
+}
+
+/// Consecutive blocks of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockRange {
+    pub partition: PartitionId,
+    pub segment: u64,
+    pub blocks: Vec<Block>,
+    /// The offset after the last record of the last block.
+    pub end: Offset,
+}
+
+impl BlockRange {
+    pub fn at(&self) -> u64 {
+        self.blocks.first().map_or(0, |block| block.pos)
+    }
+
+    pub fn bytes(&self) -> u32 {
+        self.blocks.iter().map(|block| block.bytes).sum()
+    }
+}
+
+/// Where the reader's view ends.
+pub fn end_of(partition: &Partition, isolation: Isolation) -> Offset {
+    match isolation {
+        Isolation::High => partition.high,
+        Isolation::Stable => partition.stable(),
+    }
+}
+
+/// Checks a read and finds its source. Changes nothing.
+pub fn plan(
+    partition: &Partition,
+    tail: &Tail,
+    segments: &Segments,
+    shard_epoch: ShardEpoch,
+    ctx: &Ctx,
+    read: &Read,
+) -> Result<Source, ReadError> {
+    if !allowed(ctx, &partition.hosted, Action::Read) {
+        return Err(ReadError::Denied);
+    }
+    check_epoch(partition.leader_epoch(shard_epoch), read.leader_epoch).map_err(ReadError::Epoch)?;
+    if read.from < partition.visible_start || read.from > partition.high {
+        return Err(ReadError::OutOfRange { start: partition.visible_start, high: partition.high });
+    }
+    let end = end_of(partition, read.isolation);
+    if read.from >= end {
+        return Ok(Source::Now(reply(partition, Vec::new())));
+    }
+    if read.from < partition.tail_start()
+        && let Some(range) = blocks_from(partition, segments, read.from, u64::from(read.bytes_max))
+    {
+        return Ok(Source::Blocks(range));
+    }
+    Ok(Source::Now(from_tail(partition, tail, read)))
+}
+
+/// The answer of the tail.
+pub fn from_tail(partition: &Partition, tail: &Tail, read: &Read) -> ReadReply {
+    let end = end_of(partition, read.isolation);
+    reply(partition, tail_batches(partition, tail, read.from, end, read.bytes_max as usize))
+}
+
+/// An answer with these pieces and the watermarks of now.
+pub fn reply(partition: &Partition, pieces: Vec<Bytes>) -> ReadReply {
+    ReadReply {
+        bytes: pieces.iter().map(Bytes::len).sum(),
+        pieces,
+        start: partition.visible_start,
+        stable: partition.stable(),
+        high: partition.high,
+        aborted: Vec::new(),
+    }
+}
+
+fn tail_batches(partition: &Partition, tail: &Tail, from: Offset, end: Offset, bytes_max: usize) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut bytes = 0;
+    for entry in partition.tail.range(partition.tail_index(from)..) {
+        let over = !pieces.is_empty() && bytes + entry.bytes as usize > bytes_max;
+        if entry.end() > end || over {
+            break;
+        }
+        // A batch below `high` is durable, so its frame is closed and here.
+        let Some(batch) = tail.batch(entry) else { break };
+        bytes += batch.len();
+        pieces.push(batch);
+    }
+    pieces
+}
+
+/// The blocks to fetch for a read from `from` on: of the run that holds it, or the first after it.
+pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, bytes_max: u64) -> Option<BlockRange> {
+    let run_ref = partition.runs.get(partition.run_index(from))?;
+    let (index, run) = segments.run(run_ref)?;
+    let blocks = index.blocks_from(run, from);
+    let bytes_max = bytes_max.min(COLD_READ_BYTES_MAX);
+    let mut bytes = 0;
+    let mut count = 0;
+    for block in blocks {
+        bytes += u64::from(block.bytes);
+        count += 1;
+        // The first block may hold nothing but what comes before `from`, so its bytes do not count yet.
+        if bytes - u64::from(blocks[0].bytes) >= bytes_max {
+            break;
+        }
+    }
+    let end = blocks.get(count).map_or(run_ref.end, |next| next.first_offset);
+    Some(BlockRange { partition: partition.id, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end })
+}
+
+/// Batches of fetched blocks, one by one: where each stands, and its header. Ends at the first that is not well formed.
+pub struct Walk<'a> {
+    bytes: &'a [u8],
+    pos: usize,
+}
+
+impl<'a> Walk<'a> {
+    pub fn of(bytes: &'a [u8]) -> Walk<'a> {
+        Walk { bytes, pos: 0 }
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<(usize, Header), usize>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.pos >= self.bytes.len() {
+            return None;
+        }
+        let (pos, rest) = (self.pos, &self.bytes[self.pos..]);
+        let header = Header::read(rest).filter(|header| {
+            header.bytes >= HEADER_BYTES
+                && header.bytes <= rest.len()
+                && header.last_offset_delta >= 0
+                && header.base_offset.0 < OFFSET_MAX - header.last_offset_delta as u64
+        });
+        self.pos = header.map_or(self.bytes.len(), |header| pos + header.bytes);
+        Some(header.map(|header| (pos, header)).ok_or(pos))
+    }
+}
+
+/// The whole batches of fetched, checked blocks that answer a read.
+pub fn trim_to(
+    range: &BlockRange,
+    name: BlobName,
+    bytes: &Bytes,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<Bytes, Corrupt> {
+    let mut start = None;
+    let mut end = 0;
+    for batch in Walk::of(bytes) {
+        let (pos, header) = batch.map_err(|pos| Corrupt {
+            name: name.to_string(),
+            at: range.at() + pos as u64,
+            why: "no well-formed record batch stands here".into(),
+        })?;
+        if header.next_offset() <= from {
+            continue;
+        }
+        let first = *start.get_or_insert(pos);
+        if end > 0 && pos + header.bytes - first > bytes_max {
+            break;
+        }
+        end = pos + header.bytes;
+    }
+    Ok(start.map_or(Bytes::new(), |start| bytes.slice(start..end)))
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What waits for durability: replies, messages, watermarks, watches.
+//!
+//! Owns: how far the log is durable, and the order in which things leave. Must not know: what they are about.
+
+use crate::effect::Effect;
+use crate::error::{
+    CoordinatorError, DeclareError, DeleteError, LocateError, ProducerError, PublishError, ReadError, TrimError,
+};
+use crate::log::partition::Partition;
+use crate::reply::Reply;
+use crate::shard::Shard;
+use model::media::MediaError;
+use model::{HolderId, Lsn, Offset, PartitionId, Ticket};
+use std::collections::VecDeque;
+
+/// A closed frame that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub lsn: Lsn,
+    pub touched: Vec<Touched>,
+    /// Partitions that are gone with it.
+    pub dropped: Vec<Partition>,
+}
+
+/// A partition at the end of a frame that changed it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touched {
+    pub partition: PartitionId,
+    pub start: Offset,
+    pub next: Offset,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Release {
+    durable: Lsn,
+    closed: VecDeque<Closed>,
+    /// By the frame waited for, then in the order in which they came.
+    waiting: VecDeque<(Lsn, Effect)>,
+}
+
+impl Release {
+    pub(super) fn new(durable: Lsn) -> Release {
+        Release { durable, closed: VecDeque::new(), waiting: VecDeque::new() }
+    }
+
+    pub(super) fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.closed.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn closed(&mut self, closed: Closed) {
+        self.closed.push_back(closed);
+    }
+}
+
+impl Shard {
+    /// The last frame known to be durable.
+    pub(crate) fn durable_lsn(&self) -> Lsn {
+        self.release.durable
+    }
+
+    /// Lets an effect out when frame `after` is durable.
+    pub(super) fn emit_after(&mut self, after: Lsn, effect: Effect) {
+        let release = &mut self.release;
+        if after <= release.durable {
+            self.effects.push_back(effect);
+        } else if release.waiting.back().is_none_or(|(last, _)| *last <= after) {
+            release.waiting.push_back((after, effect));
+        } else {
+            let at = release.waiting.partition_point(|(lsn, _)| *lsn <= after);
+            release.waiting.insert(at, (after, effect));
+        }
+    }
+
+    pub(super) fn reply_after(&mut self, after: Lsn, holder: HolderId, ticket: Ticket, reply: Reply) {
+        self.emit_after(after, Effect::Reply { holder, ticket, reply });
+    }
+
+    pub(super) fn reply_now(&mut self, holder: HolderId, ticket: Ticket, reply: Reply) {
+        self.effects.push_back(Effect::Reply { holder, ticket, reply });
+    }
+
+    pub(super) fn durable(&mut self, through: Lsn) {
+        if self.failed || through <= self.release.durable {
+            return;
+        }
+        assert!(through < self.tail.next(), "the log reports a frame durable that was never given to it");
+        self.release.durable = through;
+        while self.release.closed.front().is_some_and(|closed| closed.lsn <= through)
+            && let Some(closed) = self.release.closed.pop_front()
+        {
+            self.make_visible(&closed.touched);
+            closed.dropped.into_iter().for_each(|partition| self.wake_all(partition));
+        }
+        while self.release.waiting.front().is_some_and(|(after, _)| *after <= through)
+            && let Some((_, effect)) = self.release.waiting.pop_front()
+        {
+            self.effects.push_back(effect);
+        }
+        self.flush_wakes();
+        self.spill_step();
+    }
+
+    /// Moves the watermarks of partitions to where a durable frame left them.
+    pub(super) fn make_visible(&mut self, touched: &[Touched]) {
+        for touched in touched {
+            let Some(partition) = self.state.partitions.get_mut(touched.partition) else { continue };
+            if touched.next > partition.high {
+                partition.high = touched.next;
+                if let Some(watches) = partition.watches.take() {
+                    self.watches.fire(touched.partition, *watches);
+                }
+            }
+            if touched.start > partition.visible_start {
+                partition.visible_start = touched.start;
+                let segments = &mut self.segments;
+                partition.release(|segment| segments.release(segment));
+            }
+        }
+    }
+
+    /// The log has failed: nothing after the last durable frame is known, nothing is decided any more. Reads go on below `high`
+    /// until the driver ends the process.
+    pub(super) fn fail(&mut self, error: MediaError) {
+        if std::mem::replace(&mut self.failed, true) {
+            return;
+        }
+        self.effects.push_back(Effect::Fatal(error));
+        for (_, effect) in std::mem::take(&mut self.release.waiting) {
+            if let Effect::Reply { holder, ticket, reply } = effect {
+                self.reply_now(holder, ticket, log_failed(&reply));
+            }
+        }
+        while let Some(parked) = self.admission.take() {
+            self.reply_now(parked.ctx.holder, parked.ticket, Reply::Published(Err(PublishError::LogFailed)));
+        }
+        self.fail_peers();
+    }
+}
+
+/// The answer to a command whose frame may or may not be in the log.
+pub(super) fn log_failed(reply: &Reply) -> Reply {
+    match reply {
+        Reply::Published(_) => Reply::Published(Err(PublishError::LogFailed)),
+        Reply::Read(_) => Reply::Read(Err(ReadError::Storage)),
+        Reply::Located(_) => Reply::Located(Err(LocateError::Storage)),
+        Reply::Trimmed(_) => Reply::Trimmed(Err(TrimError::LogFailed)),
+        Reply::Declared(_) => Reply::Declared(Err(DeclareError::LogFailed)),
+        Reply::Deleted(_) => Reply::Deleted(Err(DeleteError::LogFailed)),
+        Reply::Producer(_) => Reply::Producer(Err(ProducerError::LogFailed)),
+        Reply::Coordinated(_) => Reply::Coordinated(Err(CoordinatorError::LogFailed)),
+    }
+}
