@@ -8,7 +8,8 @@
 //! segments' footers         = where the batches below C are
 //! log from C + 1 on         = folded over it; the frames become the memory tail
 //! ```
-//! Whatever stands in no list (segments of a spill that did not finish, earlier checkpoints) is removed. A log that does not reach
+//! Whatever stands in no list (segments of a spill that did not finish, earlier checkpoints) is removed with the next checkpoint. A
+//! log that does not reach
 //! from C + 1, or ends before it, or holds a record that cannot follow, stops the start: it is not this checkpoint's log.
 
 use crate::catalog::Catalog;
@@ -31,7 +32,7 @@ use crate::state::State;
 use crate::timer::Wheel;
 use model::media::{BlobKind, BlobName, Blobs, WalOpened};
 use model::planted::{Bug, planted};
-use model::{Corrupt, Lsn, Now, PartitionId};
+use model::{Corrupt, Lsn, Now, PartitionId, ShardEpoch};
 use std::collections::VecDeque;
 
 /// Recovery, first step: the newest checkpoint is loaded, and with it is known where the log must be read from.
@@ -67,13 +68,19 @@ impl Loaded {
         let passed_over = checkpoints.passed_over.iter().map(|passed_over| passed_over.number);
         let checkpoint = |number| BlobName { shard, kind: BlobKind::Checkpoint, number };
         leftovers.extend(checkpoints.leftovers.iter().copied().chain(passed_over).map(checkpoint));
-        let segment_next = listed.iter().map(|(name, _)| name.number + 1).max().unwrap_or(1);
+        let segment_next = listed.iter().map(|(name, _)| name.number.saturating_add(1)).max().unwrap_or(1);
         Ok(Loaded { checkpoints, segments, leftovers, segment_next })
     }
 
     /// The first frame needed: give it to the log's `open`.
     pub fn wal_from(&self) -> Lsn {
         self.checkpoints.lsn.next()
+    }
+
+    /// The log's new epoch must be above this one: give it to the log's `open`, which cannot know it where its own slots are new
+    /// (after a salvage).
+    pub fn epoch(&self) -> ShardEpoch {
+        self.checkpoints.epoch
     }
 }
 
@@ -86,7 +93,7 @@ pub(super) fn open(
 ) -> Result<Shard, OpenError> {
     let from = loaded.wal_from();
     check_reach(&config, &loaded, &wal)?;
-    let Loaded { checkpoints, segments: indexes, leftovers, segment_next } = loaded;
+    let Loaded { checkpoints, segments: indexes, leftovers, mut segment_next } = loaded;
 
     let mut state = State::new(Catalog::default(), coordinators);
     for (key, value) in &checkpoints.objects {
@@ -94,6 +101,9 @@ pub(super) fn open(
             BlobName { shard: config.shard, kind: BlobKind::Checkpoint, number }.to_string()
         });
         let object = Object::decode(key, value).map_err(|error| refuse(&name, error))?;
+        if let Object::Spill { segment_next: next } = object {
+            segment_next = segment_next.max(next);
+        }
         state.load(object).map_err(|error| refuse(&name, error))?;
     }
     state.applied = checkpoints.lsn;
@@ -159,12 +169,11 @@ pub(super) fn open(
     }
     settle_partitions(&mut state, &mut segments);
 
-    let leftovers = leftovers.into_iter();
     let mut shard = Shard {
         epoch: wal.epoch,
         release: Release::new(Lsn(wal.next.0 - 1)),
         producer_ids: ProducerIds::after(state.producer_next),
-        spill: Spill::new(&checkpoints, segment_next),
+        spill: Spill::new(&checkpoints, segment_next, leftovers),
         admission: Admission::new(config.tail_bytes_max),
         timers: Wheel::new(now.mono_us),
         config,
@@ -180,7 +189,6 @@ pub(super) fn open(
         failed: false,
         figures: ShardFigures::default(),
     };
-    leftovers.for_each(|name| shard.delete_blob(name));
     shard.start_upkeep(now);
     Ok(shard)
 }
