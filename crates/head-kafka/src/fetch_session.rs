@@ -13,7 +13,7 @@
 
 use crate::map::{Sight, TopicKey, Watermarks};
 use model::PartitionId;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// A partition's number within its session, in the order they were named.
 pub type Slot = u64;
@@ -190,8 +190,9 @@ pub struct CaughtUp {
 pub struct FetchMemory {
     pub session: Option<FetchSession>,
     caught_up: BTreeMap<PartitionId, CaughtUp>,
-    /// Partitions that a fetch without session had no room for: first in the next one, so that none starves.
-    pub unserved: BTreeSet<PartitionId>,
+    /// Partitions that a fetch without session had no room for, in the order of their turn: first in the next one, so that
+    /// none starves.
+    pub unserved: Vec<PartitionId>,
 }
 
 impl FetchMemory {

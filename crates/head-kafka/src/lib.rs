@@ -18,6 +18,9 @@ mod topic_config;
 mod verbs;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 /// What a listener tells its clients, and the bounds of its connections.

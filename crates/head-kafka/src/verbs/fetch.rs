@@ -184,14 +184,17 @@ fn refuse(cx: &Cx<'_>, code: ErrorCode) -> Outcome {
 impl Running {
     fn unserved_first(&mut self, cx: &mut Cx<'_>) {
         let unserved = std::mem::take(&mut cx.fetches.unserved);
+        let rank: BTreeMap<PartitionId, usize> =
+            unserved.into_iter().enumerate().map(|(rank, partition)| (partition, rank)).collect();
         let place = |slot: &Slot| {
             let wanted = self.session.get(*slot)?;
             let topic = wanted.topic.find(cx.catalog, cx.who).ok()?;
             map::place(cx.catalog, topic, wanted.index).ok()
         };
-        let waited = |slot: &Slot| place(slot).is_some_and(|place| unserved.contains(&place.partition));
-        let (first, rest): (Vec<Slot>, Vec<Slot>) = self.turns.iter().copied().partition(waited);
-        self.turns = first.into_iter().chain(rest).collect();
+        let rank_of =
+            |slot: &Slot| place(slot).and_then(|place| rank.get(&place.partition)).copied().unwrap_or(usize::MAX);
+        // The sort keeps the request's order among those that did not wait.
+        self.turns.make_contiguous().sort_by_cached_key(rank_of);
     }
 
     /// When this fetch answers at the latest (monotonic microseconds). `None`: as soon as its reads are answered.
@@ -247,24 +250,22 @@ impl Running {
     fn take_in(&mut self, cx: &mut Cx<'_>, reading: &Reading, reply: ReadReply) -> PartResult {
         let from = reading.want.fetch_offset;
         let found = map::found(u64::try_from(from).unwrap_or(0), self.sight, reply);
-        match found.caught_up_at {
-            // Fired while this was under way: whether it was before or after the read, nobody knows.
-            Some(_) if reading.woken && found.bytes == 0 => {
+        if reading.woken {
+            // The watch fired while this was under way: whether before or after the read, nobody knows.
+            if found.bytes == 0 {
                 self.turns.push_back(reading.slot);
             }
-            Some(at) => {
-                let caught_up = CaughtUp {
-                    at: i64::try_from(at).unwrap_or(i64::MAX),
-                    sight: self.sight,
-                    leader_epoch: reading.want.leader_epoch,
-                    watermarks: found.watermarks,
-                };
-                let partitions_max = cx.settings.fetch_session_partitions_max;
-                cx.fetches.set_caught_up(reading.partition, caught_up, partitions_max);
-            }
+        } else if let Some(at) = found.caught_up_at {
+            let caught_up = CaughtUp {
+                at: i64::try_from(at).unwrap_or(i64::MAX),
+                sight: self.sight,
+                leader_epoch: reading.want.leader_epoch,
+                watermarks: found.watermarks,
+            };
+            cx.fetches.set_caught_up(reading.partition, caught_up, cx.settings.fetch_session_partitions_max);
+        } else if found.bytes == 0 {
             // Nothing came though there is more: ask next time.
-            None if found.bytes == 0 => self.session.ask_again(reading.slot),
-            None => {}
+            self.session.ask_again(reading.slot);
         }
         if found.bytes == 0 {
             return PartResult::Nothing(found.watermarks);
@@ -273,7 +274,7 @@ impl Running {
             // Larger than the room left, and not the first: next time.
             self.session.ask_again(reading.slot);
             if self.kind == Kind::Sessionless {
-                cx.fetches.unserved.insert(reading.partition);
+                cx.fetches.unserved.push(reading.partition);
             }
             return PartResult::Nothing(found.watermarks);
         }
@@ -420,7 +421,7 @@ impl Running {
                         && let Ok(place) = map::place(cx.catalog, topic, wanted.index)
                         && cx.fetches.unserved.len() < cx.settings.fetch_session_partitions_max
                     {
-                        cx.fetches.unserved.insert(place.partition);
+                        cx.fetches.unserved.push(place.partition);
                     }
                 }
                 return NO_SESSION;

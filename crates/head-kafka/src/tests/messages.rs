@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every message in every version, both ways, against the other implementation: what is written here is read there and written
+//! again to the same bytes, and what is read back here is what was written.
+
+use crate::wire::messages::{
+    api_versions, create_topics, delete_topics, fetch, init_producer_id, list_offsets, metadata, produce,
+};
+use crate::wire::{ApiKey, Field, Format, Malformed, Reader, Records, Text, Writer};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use kafka_protocol::{messages as oracle, protocol};
+
+fn text(text: &str) -> Text {
+    Text::from(text)
+}
+
+fn written(message: &impl Field, format: Format) -> Bytes {
+    let mut writer = Writer::response(0, false);
+    message.write(&mut writer, format);
+    let mut all = BytesMut::new();
+    writer.finish().iter().for_each(|piece| all.extend_from_slice(piece));
+    all.freeze().slice(8..)
+}
+
+fn read<M: Field>(bytes: Bytes, format: Format) -> Result<M, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let message = M::read(&mut reader, format)?;
+    reader.end()?;
+    Ok(message)
+}
+
+/// `newest`: the crate's newest version; a newer one of ours has the same layout.
+fn agrees<M: Field + PartialEq + std::fmt::Debug, O: Encodable + Decodable + protocol::Message>(
+    key: ApiKey,
+    message: &M,
+) {
+    for version in key.taken() {
+        let format = Format { version, flexible: key.is_flexible(version) };
+        let bytes = written(message, format);
+        let theirs = version.min(O::VERSIONS.max);
+        let mut rest = bytes.clone();
+        let decoded = O::decode(&mut rest, theirs).unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
+        assert!(rest.is_empty(), "{key:?} {version}: {} bytes left over", rest.len());
+        let mut again = BytesMut::new();
+        decoded.encode(&mut again, theirs).unwrap();
+        assert_eq!(again.freeze(), bytes, "{key:?} {version}");
+        let back: M = read(bytes.clone(), format).unwrap();
+        assert_eq!(written(&back, format), bytes, "{key:?} {version}");
+        // Cut anywhere, it is refused.
+        for length in 0..bytes.len() {
+            assert!(read::<M>(bytes.slice(..length), format).is_err(), "{key:?} {version} cut at {length}");
+        }
+    }
+    // In the newest version nothing is left out.
+    let newest = *key.taken().end();
+    let format = Format { version: newest, flexible: key.is_flexible(newest) };
+    let names_are_ids = matches!(key, ApiKey::Produce | ApiKey::Fetch);
+    if !names_are_ids && key != ApiKey::Metadata && key != ApiKey::DeleteTopics {
+        assert_eq!(&read::<M>(written(message, format), format).unwrap(), message);
+    }
+}
+
+#[test]
+fn header_versions_agree() {
+    fn check<R: Request>() {
+        let key = ApiKey::from_number(R::KEY).unwrap();
+        for version in key.taken() {
+            let theirs = version.min(R::VERSIONS.max);
+            assert_eq!(R::header_version(theirs) == 2, key.is_flexible(version), "{key:?} {version}");
+            assert_eq!(
+                R::Response::header_version(theirs) == 1,
+                key.has_flexible_response_header(version),
+                "{key:?} {version}"
+            );
+        }
+    }
+    check::<oracle::ProduceRequest>();
+    check::<oracle::FetchRequest>();
+    check::<oracle::ListOffsetsRequest>();
+    check::<oracle::MetadataRequest>();
+    check::<oracle::ApiVersionsRequest>();
+    check::<oracle::CreateTopicsRequest>();
+    check::<oracle::DeleteTopicsRequest>();
+    check::<oracle::InitProducerIdRequest>();
+}
+
+#[test]
+fn api_versions_agrees() {
+    let request = api_versions::ApiVersionsRequest {
+        client_software_name: text("librdkafka"),
+        client_software_version: text("2.15.1"),
+    };
+    agrees::<_, oracle::ApiVersionsRequest>(ApiKey::ApiVersions, &request);
+    let key = api_versions::ApiVersion { api_key: 3, min_version: 1, max_version: 13 };
+    let response = api_versions::ApiVersionsResponse { error_code: 35, api_keys: vec![key], throttle_time_ms: 7 };
+    agrees::<_, oracle::ApiVersionsResponse>(ApiKey::ApiVersions, &response);
+}
+
+#[test]
+fn metadata_agrees() {
+    let topic = metadata::MetadataRequestTopic { topic_id: [7; 16], name: Some(text("t")) };
+    for topics in [None, Some(vec![]), Some(vec![topic])] {
+        // A null list came with version 1 and is read in any.
+        let request = metadata::MetadataRequest {
+            topics,
+            allow_auto_topic_creation: true,
+            include_cluster_authorized_operations: false,
+            include_topic_authorized_operations: true,
+        };
+        agrees::<_, oracle::MetadataRequest>(ApiKey::Metadata, &request);
+    }
+    let partition = metadata::MetadataPartition {
+        error_code: 9,
+        partition_index: 1,
+        leader_id: 2,
+        leader_epoch: 3,
+        replica_nodes: vec![4, 5],
+        isr_nodes: vec![4],
+        offline_replicas: vec![5],
+    };
+    let topic = metadata::MetadataTopic {
+        error_code: 3,
+        name: Some(text("topic")),
+        topic_id: [9; 16],
+        is_internal: true,
+        partitions: vec![partition.clone(), partition],
+        topic_authorized_operations: 12,
+    };
+    let broker = metadata::MetadataBroker { node_id: 1, host: text("host"), port: 9092, rack: Some(text("r")) };
+    let response = metadata::MetadataResponse {
+        throttle_time_ms: 5,
+        brokers: vec![broker],
+        cluster_id: Some(text("AAAAAAAAAAAAAAAAAAAAAA")),
+        controller_id: 1,
+        topics: vec![topic],
+        cluster_authorized_operations: 77,
+        error_code: 0,
+    };
+    agrees::<_, oracle::MetadataResponse>(ApiKey::Metadata, &response);
+}
+
+#[test]
+fn create_topics_agrees() {
+    let topic = create_topics::CreatableTopic {
+        name: text("t"),
+        num_partitions: 3,
+        replication_factor: 1,
+        assignments: vec![create_topics::CreatableReplicaAssignment { partition_index: 2, broker_ids: vec![0, 1] }],
+        configs: vec![
+            create_topics::CreatableTopicConfig { name: text("a"), value: Some(text("b")) },
+            create_topics::CreatableTopicConfig { name: text("c"), value: None },
+        ],
+    };
+    let request = create_topics::CreateTopicsRequest { topics: vec![topic], timeout_ms: 1000, validate_only: true };
+    agrees::<_, oracle::CreateTopicsRequest>(ApiKey::CreateTopics, &request);
+    let config = create_topics::CreatableTopicConfigs {
+        name: text("a"),
+        value: Some(text("b")),
+        read_only: true,
+        config_source: 5,
+        is_sensitive: true,
+    };
+    let topic = create_topics::CreatableTopicResult {
+        name: text("t"),
+        topic_id: [3; 16],
+        error_code: 40,
+        error_message: Some(text("no")),
+        num_partitions: 4,
+        replication_factor: 1,
+        configs: Some(vec![config]),
+    };
+    let response = create_topics::CreateTopicsResponse { throttle_time_ms: 3, topics: vec![topic] };
+    agrees::<_, oracle::CreateTopicsResponse>(ApiKey::CreateTopics, &response);
+}
+
+#[test]
+fn delete_topics_agrees() {
+    let request = delete_topics::DeleteTopicsRequest {
+        topics: vec![
+            delete_topics::DeleteTopicState { name: Some(text("t")), topic_id: [0; 16] },
+            delete_topics::DeleteTopicState { name: None, topic_id: [5; 16] },
+        ],
+        topic_names: vec![text("t"), text("u")],
+        timeout_ms: 9,
+    };
+    agrees::<_, oracle::DeleteTopicsRequest>(ApiKey::DeleteTopics, &request);
+    let result = delete_topics::DeletableTopicResult {
+        name: Some(text("t")),
+        topic_id: [4; 16],
+        error_code: 3,
+        error_message: Some(text("gone")),
+    };
+    let response = delete_topics::DeleteTopicsResponse { throttle_time_ms: 2, responses: vec![result] };
+    agrees::<_, oracle::DeleteTopicsResponse>(ApiKey::DeleteTopics, &response);
+}
+
+#[test]
+fn init_producer_id_agrees() {
+    for transactional_id in [None, Some(text("tx"))] {
+        let request = init_producer_id::InitProducerIdRequest {
+            transactional_id,
+            transaction_timeout_ms: 60_000,
+            producer_id: 12,
+            producer_epoch: 3,
+        };
+        agrees::<_, oracle::InitProducerIdRequest>(ApiKey::InitProducerId, &request);
+    }
+    let response = init_producer_id::InitProducerIdResponse {
+        throttle_time_ms: 1,
+        error_code: 14,
+        producer_id: i64::MAX,
+        producer_epoch: 7,
+    };
+    agrees::<_, oracle::InitProducerIdResponse>(ApiKey::InitProducerId, &response);
+}
+
+#[test]
+fn list_offsets_agrees() {
+    let partition = list_offsets::ListOffsetsPartition { partition_index: 1, current_leader_epoch: 2, timestamp: -6 };
+    let topic = list_offsets::ListOffsetsTopic { name: text("t"), partitions: vec![partition] };
+    let request =
+        list_offsets::ListOffsetsRequest { replica_id: -1, isolation_level: 1, topics: vec![topic], timeout_ms: 500 };
+    agrees::<_, oracle::ListOffsetsRequest>(ApiKey::ListOffsets, &request);
+    let partition = list_offsets::ListOffsetsPartitionResponse {
+        partition_index: 1,
+        error_code: 74,
+        timestamp: 1_700_000_000_000,
+        offset: 99,
+        leader_epoch: 3,
+    };
+    let topic = list_offsets::ListOffsetsTopicResponse { name: text("t"), partitions: vec![partition] };
+    let response = list_offsets::ListOffsetsResponse { throttle_time_ms: 4, topics: vec![topic] };
+    agrees::<_, oracle::ListOffsetsResponse>(ApiKey::ListOffsets, &response);
+}
+
+#[test]
+fn produce_agrees() {
+    for records in [None, Some(Bytes::new()), Some(Bytes::from_static(&[1; 2000]))] {
+        let partition = produce::PartitionProduceData { index: 3, records };
+        let topic = produce::TopicProduceData { name: text("t"), topic_id: [8; 16], partition_data: vec![partition] };
+        let request = produce::ProduceRequest {
+            transactional_id: Some(text("tx")),
+            acks: -1,
+            timeout_ms: 30_000,
+            topic_data: vec![topic],
+        };
+        agrees::<_, oracle::ProduceRequest>(ApiKey::Produce, &request);
+    }
+    let error =
+        produce::BatchIndexAndErrorMessage { batch_index: 2, batch_index_error_message: Some(text("bad record")) };
+    let partition = produce::PartitionProduceResponse {
+        index: 3,
+        error_code: 87,
+        base_offset: 10,
+        log_append_time_ms: 11,
+        log_start_offset: 12,
+        record_errors: vec![error],
+        error_message: Some(text("bad batch")),
+    };
+    let topic =
+        produce::TopicProduceResponse { name: text("t"), topic_id: [8; 16], partition_responses: vec![partition] };
+    let response = produce::ProduceResponse { responses: vec![topic], throttle_time_ms: 9 };
+    agrees::<_, oracle::ProduceResponse>(ApiKey::Produce, &response);
+}
+
+#[test]
+fn fetch_agrees() {
+    let partition = fetch::FetchPartition {
+        partition: 1,
+        current_leader_epoch: 2,
+        fetch_offset: 3,
+        last_fetched_epoch: 4,
+        log_start_offset: 5,
+        partition_max_bytes: 6,
+    };
+    let topic = fetch::FetchTopic { topic: text("t"), topic_id: [1; 16], partitions: vec![partition] };
+    let forgotten = fetch::ForgottenTopic { topic: text("u"), topic_id: [2; 16], partitions: vec![7, 8] };
+    let request = fetch::FetchRequest {
+        replica_id: -1,
+        max_wait_ms: 500,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation_level: 1,
+        session_id: 77,
+        session_epoch: 5,
+        topics: vec![topic],
+        forgotten_topics_data: vec![forgotten],
+        rack_id: text("rack"),
+    };
+    agrees::<_, oracle::FetchRequest>(ApiKey::Fetch, &request);
+    for records in [Records::default(), Records(vec![Bytes::from_static(&[9; 700]), Bytes::from_static(&[8; 9])])] {
+        let aborted = fetch::AbortedTransaction { producer_id: 5, first_offset: 6 };
+        let partition = fetch::PartitionData {
+            partition_index: 1,
+            error_code: 0,
+            high_watermark: 9,
+            last_stable_offset: 8,
+            log_start_offset: 7,
+            aborted_transactions: Some(vec![aborted]),
+            preferred_read_replica: -1,
+            records,
+        };
+        let without = fetch::PartitionData { aborted_transactions: None, partition_index: 2, ..partition.clone() };
+        let topic =
+            fetch::FetchableTopicResponse { topic: text("t"), topic_id: [1; 16], partitions: vec![partition, without] };
+        let response = fetch::FetchResponse {
+            throttle_time_ms: 1,
+            error_code: 0,
+            session_id: 77,
+            responses: vec![topic.clone(), topic],
+        };
+        agrees::<_, oracle::FetchResponse>(ApiKey::Fetch, &response);
+    }
+}
+
+#[test]
+fn unknown_tagged_fields_are_passed_over() {
+    let request = oracle::MetadataRequest::default()
+        .with_topics(None)
+        .with_unknown_tagged_field(3, Bytes::from_static(b"abc"))
+        .with_unknown_tagged_field(99, Bytes::new());
+    let mut bytes = BytesMut::new();
+    request.encode(&mut bytes, 12).unwrap();
+    let read: metadata::MetadataRequest = read(bytes.freeze(), Format { version: 12, flexible: true }).unwrap();
+    assert_eq!(read.topics, None);
+}
+
+#[test]
+fn a_count_is_no_reason_to_allocate() {
+    let plain = Format { version: 0, flexible: false };
+    let compact = Format { version: 9, flexible: true };
+    let mut lie = BytesMut::from(&i32::MAX.to_be_bytes()[..]);
+    lie.extend_from_slice(&[0; 100]);
+    assert_eq!(read::<metadata::MetadataRequest>(lie.freeze(), plain), Err(Malformed::Length));
+    let lie = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]);
+    assert_eq!(read::<metadata::MetadataRequest>(lie, compact), Err(Malformed::Length));
+    let negative = Bytes::copy_from_slice(&(-2i32).to_be_bytes());
+    assert_eq!(read::<metadata::MetadataRequest>(negative, plain), Err(Malformed::Length));
+    let endless = Bytes::from_static(&[0xff; 12]);
+    assert_eq!(read::<metadata::MetadataRequest>(endless, compact), Err(Malformed::Short));
+}
+
+#[test]
+fn a_list_longer_than_anybody_needs_is_refused_before_it_is_large() {
+    // Two million empty names: 4 MB on the wire, over 100 MB as structs.
+    let mut bytes = BytesMut::from(&2_000_000i32.to_be_bytes()[..]);
+    bytes.resize(4 + 4_000_000, 0);
+    let plain = Format { version: 0, flexible: false };
+    assert_eq!(read::<metadata::MetadataRequest>(bytes.freeze(), plain), Err(Malformed::TooMany));
+}
+
+#[test]
+fn a_message_for_people_is_cut_where_a_letter_ends() {
+    let long = "é".repeat(40_000);
+    let format = Format { version: 2, flexible: false };
+    let topic = create_topics::CreatableTopicResult {
+        name: text("t"),
+        topic_id: [0; 16],
+        error_code: 1,
+        error_message: Some(Text::from(long)),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: None,
+    };
+    let response = create_topics::CreateTopicsResponse { throttle_time_ms: 0, topics: vec![topic] };
+    let back: create_topics::CreateTopicsResponse = read(written(&response, format), format).unwrap();
+    assert_eq!(back.topics[0].error_message.as_ref().unwrap().as_str().len(), 32_766);
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The head's tests: a client that encodes and decodes with an independent implementation of the protocol (`client.rs`) talks to
+//! a session, whose commands are answered by a plain model of the kernel (`plain_kernel.rs`).
+
+mod any_bytes;
+mod client;
+mod conversations;
+mod fetch;
+mod messages;
+mod offsets;
+mod plain_kernel;
+mod produce;
+mod session;
+mod topics;
