@@ -62,6 +62,9 @@ impl std::error::Error for IdentityError {}
 /// The directory's identity, made from `random` and `shard_count` if it has none.
 pub fn open(disk: &mut dyn Disk, random: [u8; 16], shard_count: u32) -> Result<Identity, IdentityError> {
     if let Some(identity) = read(disk)? {
+        // Its name is seen; it need not be durable if the last run was killed in `write`.
+        let synced = run(disk, DiskOp::SyncDir { dir: DirName::Root });
+        synced.map_err(|error| IdentityError::Media(error.on(FileName::Identity)))?;
         return Ok(identity);
     }
     let identity = Identity { cluster_id: random, shard_count, made: false };

@@ -210,7 +210,7 @@ impl Store {
                     self.names.values().filter_map(|file| self.files.get(file)).map(|f| f.bytes.len() as u64).sum();
                 let room = self.room_bytes.map(|room| room.saturating_sub(all));
                 let file = self.file(file)?;
-                let bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+                let bytes = parts.concat();
                 let grown = (at + bytes.len() as u64).saturating_sub(file.bytes.len() as u64);
                 if room.is_some_and(|room| grown > room) {
                     return Err(DiskError::NoSpace);

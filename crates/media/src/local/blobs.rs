@@ -88,7 +88,9 @@ impl<D: Disk> LocalBlobs<D> {
         LocalBlobs { disk, jobs: BTreeMap::new(), next_tag: 0, done: VecDeque::new() }
     }
 
-    /// Removes what unfinished puts of an earlier run left behind. Before anything else is asked.
+    /// Removes what unfinished puts of an earlier run left behind, and makes the names that are there durable: a run that was killed
+    /// between a rename and its sync left a name that is seen and could still vanish. Call it for every shard at a start, before
+    /// any blob is read.
     pub fn clean_tmp(&mut self, shard: ShardId) -> Result<u64, MediaError> {
         let mut removed = 0;
         for kind in [BlobKind::Segment, BlobKind::Checkpoint] {
@@ -98,6 +100,10 @@ impl<D: Disk> LocalBlobs<D> {
                     run(&mut self.disk, DiskOp::Remove { file }).map_err(|error| error.on(file))?;
                     removed += 1;
                 }
+            }
+            match run(&mut self.disk, DiskOp::SyncDir { dir }) {
+                Ok(_) | Err(DiskError::Missing) => {}
+                Err(error) => return Err(error.on(dir)),
             }
         }
         Ok(removed)

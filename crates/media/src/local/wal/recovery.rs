@@ -15,7 +15,7 @@ use super::slot::SlotPage;
 use super::survey::{Question, Survey, corrupt, survey};
 use super::writer::FrameWriter;
 use super::{LocalWal, Slot, Usage, WalOpenError, WalOptions};
-use crate::disk::{Disk, DiskOp, run};
+use crate::disk::{DirName, Disk, DiskOp, run};
 use model::media::WalOpened;
 use model::planted::{Bug, planted};
 use model::{Lsn, ShardEpoch};
@@ -32,6 +32,11 @@ impl<D: Disk> LocalWal<D> {
             may_be_new: options.may_create,
         };
         let found = survey(&mut disk, question)?;
+        if !found.slots.is_empty() {
+            // A name that is seen may not be durable yet, if the last run ended between making and syncing it.
+            let dir = DirName::Wal(options.shard);
+            run(&mut disk, DiskOp::SyncDir { dir }).map_err(|error| WalOpenError::Media(error.on(dir)))?;
+        }
         let Some(epoch) = found.epoch_max.max(options.epoch_min).0.checked_add(1) else {
             return Err(corrupt(options.shard, 0, 0, "the last epoch there can be was used".into()));
         };
