@@ -141,6 +141,7 @@ pub struct SegmentWriter {
     staged: Vec<u8>,
     /// Where in `staged` the open block begins, if one is open (it is then the last of `index.blocks`).
     block_from: Option<usize>,
+    run_ended: bool,
     /// The next byte's position in the file.
     pos: u64,
     index: SegmentIndex,
@@ -153,7 +154,7 @@ impl SegmentWriter {
         let mut staged = Vec::with_capacity(PART_BYTES + BLOCK_BYTES);
         staged.extend_from_slice(&head.encode());
         let index = SegmentIndex { number: name.number, ..SegmentIndex::default() };
-        SegmentWriter { head, parts: Vec::new(), staged, block_from: None, pos: DATA_START, index }
+        SegmentWriter { head, parts: Vec::new(), staged, block_from: None, run_ended: false, pos: DATA_START, index }
     }
 
     /// Adds one whole batch. Batches come sorted by partition and offset.
@@ -172,7 +173,7 @@ impl SegmentWriter {
         let new_run = match self.index.runs.last() {
             Some(run) if run.partition == partition => {
                 assert!(base_offset > run.last_offset, "batches of a partition come by offset");
-                false
+                self.run_ended
             }
             Some(run) => {
                 assert!(partition > run.partition, "partitions come by id");
@@ -180,6 +181,7 @@ impl SegmentWriter {
             }
             None => true,
         };
+        self.run_ended = false;
         let alone = batch.len() >= ALONE_BYTES;
         let fits = self.block_from.is_some_and(|from| self.staged.len() - from + batch.len() <= BLOCK_BYTES);
         if new_run || alone || !fits {
@@ -231,6 +233,13 @@ impl SegmentWriter {
             self.block_from = Some(self.staged.len());
         }
         self.staged.extend_from_slice(batch);
+    }
+
+    /// The next batch begins a run of its own, though it is of the same partition: what lies between stands in another segment, or
+    /// is lost.
+    pub fn end_run(&mut self) {
+        self.close_block();
+        self.run_ended = true;
     }
 
     /// Writes the footer. The parts one after another are the file.

@@ -263,6 +263,23 @@ fn small_batches_are_gathered_and_large_ones_are_not_copied() {
 }
 
 #[test]
+fn a_partition_may_have_several_runs() {
+    let mut writer = SegmentWriter::new(NAME, EPOCH);
+    for (base, ends) in [(0, false), (5, true), (9, false), (20, true)] {
+        let piece = piece(4, base, 4, 0, 61);
+        writer.push(PartitionId(4), &piece.bytes, Offset(base), Offset(piece.last), 0);
+        if ends {
+            writer.end_run();
+        }
+    }
+    let (parts, index) = writer.finish();
+    assert_eq!(read(&parts.concat(), NAME), Ok(index.clone()));
+    let runs: Vec<(u64, u64)> =
+        index.runs_of(PartitionId(4)).iter().map(|run| (run.first_offset.0, run.last_offset.0)).collect();
+    assert_eq!(runs, [(0, 8), (9, 23)]);
+}
+
+#[test]
 #[should_panic = "batches of a partition come by offset"]
 fn overlapping_batches_are_never_written() {
     write(&[piece(1, 0, 5, 0, 61), piece(1, 4, 1, 0, 61)]);
