@@ -79,8 +79,8 @@ impl TestDisk {
         self.lock().room_bytes = bytes;
     }
 
-    /// The power fails. Of what was not synced, `choose(n)` (0 to n-1) says what survives: each sector of each write (1 = it does),
-    /// each name changed (1 = the change does).
+    /// The power fails. Of what was not synced, `choose(n)` (0 to n-1) says what survives: each sector of each write (0 = nothing,
+    /// 1 = all of it, 2 = some first bytes), each name changed (1 = the change does).
     pub fn cut_power(&self, mut choose: impl FnMut(u64) -> u64) {
         let mut store = self.lock();
         store.cuts += 1;
@@ -89,9 +89,12 @@ impl TestDisk {
             let mut bytes = std::mem::take(&mut file.synced);
             for (at, written) in std::mem::take(&mut file.unsynced) {
                 for (index, sector) in written.chunks(SECTOR_BYTES).enumerate() {
-                    if choose(2) == 1 {
-                        put(&mut bytes, at as usize + index * SECTOR_BYTES, sector);
-                    }
+                    let kept = match choose(3) {
+                        0 => continue,
+                        1 => sector.len(),
+                        _ => choose(sector.len() as u64) as usize,
+                    };
+                    put(&mut bytes, at as usize + index * SECTOR_BYTES, &sector[..kept]);
                 }
             }
             file.synced = bytes.clone();

@@ -11,7 +11,38 @@ pub mod disk;
 pub mod wal;
 
 pub use blobs::blobs_suite;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 pub use wal::{WalMedium, wal_suite};
+
+/// A directory that does not exist yet, of its own for each test, removed at the end.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A name that nobody else uses.
+    pub fn new() -> TempDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("polylog-media-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        TempDir(std::env::temp_dir().join(name))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for TempDir {
+    fn default() -> TempDir {
+        TempDir::new()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -24,8 +55,6 @@ mod tests {
     use crate::memory::{MemoryMedia, MemoryWal};
     use model::media::WalOpened;
     use model::{Lsn, ShardEpoch, ShardId};
-    use std::path::PathBuf;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
     struct Memory(MemoryMedia);
 
@@ -50,23 +79,6 @@ mod tests {
         }
     }
 
-    /// A directory of its own, removed at the end.
-    struct TempDir(PathBuf);
-
-    impl TempDir {
-        fn new() -> TempDir {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let name = format!("polylog-media-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-            TempDir(std::env::temp_dir().join(name))
-        }
-    }
-
-    impl Drop for TempDir {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn the_log_in_memory_keeps_the_contract() {
         wal_suite(|| Memory(MemoryMedia::new()));
@@ -84,7 +96,7 @@ mod tests {
     fn the_log_on_the_real_disk_keeps_the_contract() {
         wal_suite(|| {
             let dir = TempDir::new();
-            Local(Box::new(move || RealDisk::open(&dir.0).unwrap()))
+            Local(Box::new(move || RealDisk::open(dir.path()).unwrap()))
         });
     }
 
@@ -103,7 +115,7 @@ mod tests {
         let dirs = std::cell::RefCell::new(Vec::new());
         blobs_suite(|| {
             let dir = TempDir::new();
-            let blobs = LocalBlobs::new(RealDisk::open(&dir.0).unwrap().paced());
+            let blobs = LocalBlobs::new(RealDisk::open(dir.path()).unwrap().paced());
             dirs.borrow_mut().push(dir);
             blobs
         });

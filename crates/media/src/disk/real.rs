@@ -416,3 +416,103 @@ fn refused(error: Errno) -> DiskError {
 fn on(error: Errno, path: &Path) -> MediaError {
     refused(error).on(path.display())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::TempDir;
+    use crate::disk::{list, read_all, run};
+    use std::os::unix::fs::PermissionsExt;
+
+    const SLOT: FileName = FileName::WalSlot { shard: ShardId(0), slot: 0 };
+
+    fn segment(number: u64) -> BlobName {
+        BlobName { shard: ShardId(3), kind: BlobKind::Segment, number }
+    }
+
+    #[test]
+    fn files_and_directories_are_the_owners_alone() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(&dir.path().join("deep").join("er")).unwrap();
+        run(&mut disk, DiskOp::Create { file: SLOT }).unwrap();
+        run(&mut disk, DiskOp::SyncDir { dir: SLOT.dir() }).unwrap();
+        let mode = |path: &str| std::fs::metadata(disk.root().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("."), mode("wal"), mode("wal/00"), mode("wal/00/0000")), (0o700, 0o700, 0o700, 0o600));
+    }
+
+    #[test]
+    fn a_write_of_thousands_of_pieces_is_one_write() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(dir.path()).unwrap();
+        run(&mut disk, DiskOp::Create { file: SLOT }).unwrap();
+        let parts: Vec<Bytes> = (0..5000u32).map(|part| Bytes::from(vec![part as u8; (part % 7) as usize])).collect();
+        let whole = parts.concat();
+        run(&mut disk, DiskOp::WriteAt { file: SLOT, at: 100, parts }).unwrap();
+        run(&mut disk, DiskOp::WriteAt { file: SLOT, at: 0, parts: vec![Bytes::new(); 3] }).unwrap();
+        assert_eq!(read_all(&mut disk, SLOT, 100, u64::MAX).unwrap(), whole);
+        assert_eq!(read_all(&mut disk, SLOT, 0, 100).unwrap(), [0; 100]);
+        let at_the_end = DiskOp::ReadAt { file: SLOT, at: 100 + whole.len() as u64 - 5, len: u32::MAX };
+        assert_eq!(run(&mut disk, at_the_end), Ok(DiskDone::Read(Bytes::copy_from_slice(&whole[whole.len() - 5..]))));
+        let beyond = DiskOp::ReadAt { file: SLOT, at: 1 << 50, len: 10 };
+        assert_eq!(run(&mut disk, beyond), Ok(DiskDone::Read(Bytes::new())));
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(dir.path()).unwrap();
+        assert_eq!(run(&mut disk, DiskOp::ReadAt { file: SLOT, at: 0, len: 1 }), Err(DiskError::Missing));
+        assert_eq!(run(&mut disk, DiskOp::Remove { file: SLOT }), Err(DiskError::Missing));
+        run(&mut disk, DiskOp::Create { file: SLOT }).unwrap();
+        assert_eq!(run(&mut disk, DiskOp::Create { file: SLOT }), Err(DiskError::Exists));
+        let mut reader = RealDisk::open_read_only(dir.path()).unwrap();
+        assert!(matches!(run(&mut reader, DiskOp::Remove { file: SLOT }), Err(DiskError::Io(_))));
+        assert!(RealDisk::open_read_only(&dir.path().join("nowhere")).is_err());
+    }
+
+    #[test]
+    fn lists_leave_foreign_names_out() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(dir.path()).unwrap();
+        let blobs = DirName::Blobs(ShardId(3), BlobKind::Segment);
+        assert_eq!(list(&mut disk, blobs), Ok(vec![]));
+        for file in [FileName::Blob(segment(7)), FileName::BlobTmp(segment(8)), FileName::Blob(segment(u64::MAX))] {
+            run(&mut disk, DiskOp::Create { file }).unwrap();
+        }
+        for foreign in ["7", "000000000007.bak", "+00000000007", "notes.txt", "00000000000x"] {
+            std::fs::write(dir.path().join("seg/03").join(foreign), "x").unwrap();
+        }
+        let names: Vec<FileName> = list(&mut disk, blobs).unwrap().into_iter().map(|(name, _)| name).collect();
+        let expected = [FileName::Blob(segment(7)), FileName::Blob(segment(u64::MAX)), FileName::BlobTmp(segment(8))];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn few_files_stay_open_however_many_are_used() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(dir.path()).unwrap();
+        for number in 0..300 {
+            let file = FileName::Blob(segment(number));
+            run(&mut disk, DiskOp::Create { file }).unwrap();
+            let parts = vec![Bytes::from(number.to_string())];
+            run(&mut disk, DiskOp::WriteAt { file, at: 0, parts }).unwrap();
+        }
+        for number in (0..300).rev() {
+            let read = read_all(&mut disk, FileName::Blob(segment(number)), 0, 10).unwrap();
+            assert_eq!(read, number.to_string().into_bytes());
+        }
+        assert!(disk.open.len() <= OPEN_FILES_MAX);
+    }
+
+    #[test]
+    fn a_directory_has_one_user_at_a_time() {
+        let dir = TempDir::new();
+        let first = DirLock::take(dir.path()).unwrap();
+        let second = DirLock::take(dir.path()).err().unwrap();
+        assert_eq!(second, DirLockError::Held { dir: dir.path().to_owned() });
+        let told = second.to_string();
+        assert!(told.contains(&dir.path().display().to_string()) && told.contains("another process"), "{told}");
+        drop(first);
+        DirLock::take(dir.path()).unwrap();
+    }
+}

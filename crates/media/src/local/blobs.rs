@@ -295,3 +295,109 @@ impl<D: Disk> Blobs for LocalBlobs<D> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::blobs::{run as ask, segment};
+    use crate::contract::disk::TestDisk;
+
+    fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        move |below| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % below.max(1)
+        }
+    }
+
+    fn whole() -> Bytes {
+        Bytes::from((0..1_300_000u32).map(|index| (index / 3) as u8).collect::<Vec<u8>>())
+    }
+
+    fn put(blobs: &mut LocalBlobs<TestDisk>) -> Result<(), MediaError> {
+        match ask(blobs, BlobOp::Put { name: segment(1), parts: vec![whole()] }) {
+            BlobDone::Put(outcome) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_put_cut_off_at_any_operation_is_whole_or_not_there() {
+        for operations in 0..12 {
+            for seed in 0..6 {
+                let disk = TestDisk::new();
+                let mut left: u64 = operations;
+                disk.fail(move |_| {
+                    left = left.saturating_sub(1);
+                    (left == 0 && operations > 0).then(|| DiskError::Io("power".into()))
+                });
+                let made = put(&mut LocalBlobs::new(disk.clone()));
+                disk.heal();
+                disk.cut_power(random(seed * 50 + operations));
+
+                let mut blobs = LocalBlobs::new(disk.clone());
+                blobs.clean_tmp(ShardId(0)).unwrap();
+                let got = ask(&mut blobs, BlobOp::Get { name: segment(1), at: 0, len: whole().len() as u32 });
+                match got {
+                    BlobDone::Got(Ok(bytes)) => assert_eq!(bytes, whole()),
+                    BlobDone::Got(Err(MediaError::Missing { .. })) => {
+                        assert!(made.is_err(), "a put that was done is lost");
+                        put(&mut blobs).unwrap();
+                    }
+                    other => panic!("{other:?}"),
+                }
+                assert_eq!(disk.names(), [FileName::Blob(segment(1))], "nothing is left behind");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_seen_after_a_kill_is_durable_once_the_start_is_over() {
+        let disk = TestDisk::new();
+        disk.fail(|op| matches!(op, DiskOp::SyncDir { .. }).then(|| DiskError::Io("killed".into())));
+        assert!(put(&mut LocalBlobs::new(disk.clone())).is_err());
+        disk.heal();
+        let mut blobs = LocalBlobs::new(disk.clone());
+        blobs.clean_tmp(ShardId(0)).unwrap();
+        disk.cut_power(|_| 0);
+        assert_eq!(disk.names(), [FileName::Blob(segment(1))]);
+    }
+
+    #[test]
+    fn without_space_a_put_fails_and_leaves_nothing_behind() {
+        let disk = TestDisk::new();
+        disk.room(Some(1_100_000));
+        let mut blobs = LocalBlobs::new(disk.clone());
+        assert_eq!(put(&mut blobs), Err(MediaError::NoSpace { name: segment(1).to_string() }));
+        assert_eq!(disk.names(), []);
+        disk.room(None);
+        put(&mut blobs).unwrap();
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_behind_is_written_over_or_removed() {
+        let disk = TestDisk::new();
+        run(&mut disk.clone(), DiskOp::Create { file: FileName::BlobTmp(segment(1)) }).unwrap();
+        put(&mut LocalBlobs::new(disk.clone())).unwrap();
+        run(&mut disk.clone(), DiskOp::Create { file: FileName::BlobTmp(segment(2)) }).unwrap();
+        assert_eq!(LocalBlobs::new(disk.clone()).clean_tmp(ShardId(0)), Ok(1));
+        assert_eq!(disk.names(), [FileName::Blob(segment(1))]);
+    }
+
+    #[test]
+    fn a_file_that_lost_its_end_is_told_from_a_missing_one() {
+        let disk = TestDisk::new();
+        let mut blobs = LocalBlobs::new(disk.clone());
+        put(&mut blobs).unwrap();
+        disk.set_bytes(FileName::Blob(segment(1)), whole()[..700].to_vec());
+        match ask(&mut blobs, BlobOp::Get { name: segment(1), at: 500, len: 300 }) {
+            BlobDone::Got(Err(MediaError::Corrupt(corrupt))) => assert_eq!(corrupt.at, 700),
+            other => panic!("{other:?}"),
+        }
+        disk.fail(|_| Some(DiskError::Io("input/output error".into())));
+        let got = ask(&mut blobs, BlobOp::Get { name: segment(1), at: 0, len: 1 });
+        assert!(matches!(got, BlobDone::Got(Err(MediaError::Io { .. }))));
+    }
+}

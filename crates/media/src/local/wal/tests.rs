@@ -825,8 +825,6 @@ impl Plain {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn whatever_happens_the_log_returns_what_was_durable_and_nothing_that_was_not_appended(
         acts in prop::collection::vec(act(), 1..80),
