@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The clients under test. A new one is a new file here and a line in `ALL`."""
+
+import os
+
+from clients.aiokafka_client import Aiokafka
+from clients.confluent import Confluent
+from clients.kafka_python import KafkaPython
+from clients.kcat import Kcat
+from clients.line_program import FranzGo, Java
+
+ALL = [Kcat, Confluent, KafkaPython, Aiokafka, Java, FranzGo]
+
+
+def configure(programs):
+    """Tells the clients that are programs where those are: name -> path."""
+    if "kcat" in programs:
+        Kcat.program = programs["kcat"]
+    if "java" in programs:
+        folder = programs["java"]
+        path = os.pathsep.join([os.path.join(folder, "classes"), os.path.join(folder, "jars", "*")])
+        Java.command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", path, "Client"]
+    if "franz-go" in programs:
+        FranzGo.command = [programs["franz-go"]]

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""aiokafka: asyncio, with a C codec for batches. A loop in a thread of its own makes it look like the others."""
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+
+import aiokafka
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from case import Refused
+from clients.adapter import Client, Producer, Reader
+from records import Record
+
+CALL_S_MAX = 60
+
+# It tells every try to reach a broker that is away.
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
+class Loop:
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine, deadline_s=CALL_S_MAX):
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(deadline_s)
+        except KafkaError as error:
+            raise refusal(error) from error
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(CALL_S_MAX)
+        self.loop.close()
+
+
+def refusal(error):
+    return Refused(getattr(error, "errno", -1), f"{type(error).__name__}: {error}")
+
+
+class Aiokafka(Client):
+    name = "aiokafka"
+    says_neither_key_nor_value = False
+    cannot = {"max_timestamp": "it asks for times, not for the largest one"}
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.loop = Loop()
+
+    @classmethod
+    def version(cls):
+        return aiokafka.__version__
+
+    def producer(self, **settings):
+        return AiokafkaProducer(self.loop, self.address, **settings)
+
+    def reader(self, topic, partition, start, *, wait_ms=500, isolation="read_uncommitted"):
+        return AiokafkaReader(self.loop, self.loop.run(self.open(topic, partition, start, wait_ms, isolation)))
+
+    async def open(self, topic, partition, start, wait_ms, isolation):
+        inner = await self.consumer(wait_ms, isolation)
+        place = TopicPartition(topic, partition)
+        inner.assign([place])
+        match start:
+            case ("earliest",):
+                await inner.seek_to_beginning(place)
+            case ("latest",):
+                await inner.seek_to_end(place)
+            case ("offset", offset):
+                inner.seek(place, offset)
+            case ("time", timestamp_ms):
+                found = (await inner.offsets_for_times({place: timestamp_ms}))[place]
+                inner.seek(place, (await inner.end_offsets([place]))[place] if found is None else found.offset)
+        return inner
+
+    async def consumer(self, wait_ms=500, isolation="read_uncommitted"):
+        inner = AIOKafkaConsumer(
+            bootstrap_servers=self.address,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            fetch_max_wait_ms=wait_ms,
+            request_timeout_ms=max(40_000, wait_ms + 10_000),
+            max_partition_fetch_bytes=4 << 20,
+            isolation_level=isolation,
+        )
+        await inner.start()
+        return inner
+
+    async def with_consumer(self, call):
+        inner = await self.consumer()
+        try:
+            return await call(inner)
+        finally:
+            await inner.stop()
+
+    def offsets(self, topic, partition):
+        place = TopicPartition(topic, partition)
+
+        async def look(inner):
+            return (await inner.beginning_offsets([place]))[place], (await inner.end_offsets([place]))[place]
+
+        return self.loop.run(self.with_consumer(look))
+
+    def offset_at(self, topic, partition, timestamp_ms):
+        place = TopicPartition(topic, partition)
+        found = self.loop.run(self.with_consumer(lambda inner: inner.offsets_for_times({place: timestamp_ms})))[place]
+        return None if found is None else found.offset
+
+    async def with_admin(self, call):
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.address)
+        await admin.start()
+        try:
+            return await call(admin)
+        finally:
+            await admin.close()
+
+    def create_topic(self, topic, partitions=1, settings=None):
+        new = NewTopic(topic, partitions, 1, topic_configs=settings or {})
+        answer = self.loop.run(self.with_admin(lambda admin: admin.create_topics([new])))
+        for _, code, *_ in answer.topic_errors:
+            if code:
+                raise Refused(code, for_code(code).__name__)
+
+    def delete_topic(self, topic):
+        answer = self.loop.run(self.with_admin(lambda admin: admin.delete_topics([topic])))
+        for _, code, *_ in answer.topic_error_codes:
+            if code:
+                raise Refused(code, for_code(code).__name__)
+
+    def topics(self):
+        return set(self.loop.run(self.with_admin(lambda admin: admin.list_topics())))
+
+    def close(self):
+        self.loop.close()
+
+
+class AiokafkaProducer(Producer):
+    def __init__(
+        self, loop, address, *, compression="none", idempotent=False, acks=-1, linger_ms=5, record_bytes_max=1_000_000
+    ):
+        self.loop = loop
+        self.sent = []
+        self.last = None
+
+        async def start():
+            inner = AIOKafkaProducer(
+                bootstrap_servers=address,
+                compression_type=None if compression == "none" else compression,
+                enable_idempotence=idempotent,
+                acks="all" if acks == -1 else acks,
+                linger_ms=linger_ms,
+                max_request_size=record_bytes_max + 10_000,
+            )
+            await inner.start()
+            return inner
+
+        self.inner = loop.run(start())
+
+    def send(self, topic, partition, record):
+        before = self.last
+        handed_over = concurrent.futures.Future()
+        self.last = handed_over
+
+        async def one():
+            try:
+                # Sends wait for room in the client: the order of the calls must not change while they do.
+                if before is not None:
+                    await asyncio.wrap_future(before)
+                waiting = await self.inner.send(
+                    topic, record.value, record.key, partition, record.timestamp_ms, list(record.headers)
+                )
+            except KafkaError as error:
+                return refusal(error)
+            finally:
+                handed_over.set_result(None)
+            try:
+                told = await waiting
+                return None if told is None else told.offset
+            except KafkaError as error:
+                return refusal(error)
+
+        self.sent.append(asyncio.run_coroutine_threadsafe(one(), self.loop.loop))
+
+    def finish(self, deadline_s):
+        end = time.monotonic() + deadline_s
+        outcomes = [each.result(max(0.001, end - time.monotonic())) for each in self.sent]
+        self.sent = []
+        return outcomes
+
+    def close(self):
+        self.loop.run(self.inner.stop())
+
+
+class AiokafkaReader(Reader):
+    def __init__(self, loop, inner):
+        self.loop = loop
+        self.inner = inner
+
+    def take(self, count, deadline_s):
+        async def take():
+            end = time.monotonic() + deadline_s
+            records = []
+            while len(records) < count and (left := end - time.monotonic()) > 0:
+                polled = await self.inner.getmany(timeout_ms=int(left * 1000) + 1, max_records=count - len(records))
+                for messages in polled.values():
+                    for message in messages:
+                        headers = tuple((name, value) for name, value in message.headers)
+                        records.append(Record(message.key, message.value, headers, message.timestamp, message.offset))
+            return records
+
+        return self.loop.run(take(), deadline_s + CALL_S_MAX)
+
+    def close(self):
+        self.loop.run(self.inner.stop())
