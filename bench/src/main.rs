@@ -2,11 +2,12 @@
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
 //! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `kafka` (beside Apache Kafka), `floors`
-//! (what the machine can do). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
+//! (what the machine can do), `design` (models behind decisions). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
 
 mod broker;
+mod design;
 mod floors;
 mod kafka;
 mod kill;
@@ -59,6 +60,8 @@ enum Command {
     },
     /// What the machine can do at best: loopback, disk, memory
     Floors,
+    /// The measurements behind docs/internals/measurements.md: who runs a shard, how a spill is paced
+    Design,
     /// Writes the tables of docs/benchmarks.md from the recorded results
     Table,
 }
@@ -102,6 +105,10 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             for (name, figure) in floors.rows() {
                 println!("{name}: {figure}");
             }
+            Ok(true)
+        }
+        Command::Design => {
+            design::run(&root.join("target").join("bench")).map_err(|error| error.to_string())?;
             Ok(true)
         }
         Command::Table => kafka::table::write(&root).map(|()| true),
