@@ -20,6 +20,9 @@ pub mod spill;
 pub mod state;
 pub mod timer;
 
+#[cfg(test)]
+mod tests;
+
 pub use catalog::Catalog;
 pub use command::{Command, Ctx};
 pub use effect::Effect;

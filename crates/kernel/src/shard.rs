@@ -203,7 +203,9 @@ impl Shard {
         let (tail_bytes, more) = self.frame_need(batch_bytes);
         match self.admission.decide(now, tail_bytes, more, batch_bytes) {
             Admit::Now => self.publish_now(now, ctx, ticket, &publish),
-            Admit::Park(_) | Admit::Refuse { .. } if self.storage_full() => {
+            // Refused for its size in any case, so it need not wait for that.
+            _ if self.too_large(&publish) => self.publish_now(now, ctx, ticket, &publish),
+            Admit::Park(None) | Admit::Refuse { .. } if self.spill.no_space() => {
                 self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::StorageFull)));
             }
             Admit::Park(due_us) => {
@@ -218,9 +220,9 @@ impl Shard {
         }
     }
 
-    /// The medium has no space and the tail no room: publishes are refused, everything else goes on.
-    fn storage_full(&self) -> bool {
-        self.spill.no_space() && !self.admission.fits(self.tail_bytes(), 1)
+    fn too_large(&self, publish: &Publish) -> bool {
+        let partition = self.state.partitions.get(publish.partition);
+        partition.is_some_and(|partition| publish.batch.bytes().len() > partition.hosted.batch_bytes_max as usize)
     }
 
     fn publish_now(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, publish: &Publish) {
@@ -261,22 +263,21 @@ impl Shard {
         })
     }
 
-    /// Publishes that waited and may go now.
+    /// Publishes that waited and may go now. While the medium has no space, those for which there is no room are refused: who
+    /// waits, waits for a spill that is under way, not for an operator.
     fn admit_parked(&mut self, now: Now) {
-        if self.admission.is_empty() {
-            return;
-        }
-        if self.storage_full() {
-            while let Some(parked) = self.admission.take() {
+        while !self.admission.is_empty() {
+            if !self.parked_fits() {
+                if !self.spill.no_space() {
+                    return;
+                }
+                let Some(parked) = self.admission.take() else { return };
                 let reply = Reply::Published(Err(PublishError::StorageFull));
                 self.reply_now(parked.ctx.holder, parked.ticket, reply);
+                continue;
             }
-            return;
-        }
-        while !self.admission.is_empty() && self.parked_fits() {
             let Some(parked) = self.admission.take_due(now) else {
-                self.set_admission_timer(now);
-                break;
+                return self.set_admission_timer(now);
             };
             self.publish_now(now, &parked.ctx, parked.ticket, &parked.publish);
         }

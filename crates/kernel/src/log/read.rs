@@ -132,10 +132,12 @@ pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, byt
     let mut bytes = 0;
     let mut count = 0;
     for block in blocks {
-        bytes += u64::from(block.bytes);
         count += 1;
-        // The first block may hold nothing but what comes before `from`, so its bytes do not count yet.
-        if bytes - u64::from(blocks[0].bytes) >= bytes_max {
+        // A block that begins before `from` may hold little from there on, so its bytes do not count.
+        if block.first_offset >= from {
+            bytes += u64::from(block.bytes);
+        }
+        if bytes >= bytes_max {
             break;
         }
     }

@@ -150,15 +150,18 @@ impl Shard {
             }
             Err(_) => return self.answer_fetch_error(&fetch, ReadError::Storage),
         };
-        if let Err(corrupt) = check_blocks(&fetch.range, name, &bytes) {
-            return self.answer_corrupt(&fetch, corrupt);
-        }
+        // Damage ends the answer before it, and is the answer only where it begins.
+        let (good, damage) = check_blocks(&fetch.range, name, &bytes);
+        let bytes = bytes.slice(..good);
         self.figures.cold_read_bytes += bytes.len() as u64;
         match fetch.ask {
             Ask::Read(ref read) => {
                 match read::trim_to(&fetch.range, name, &bytes, read.from, read.bytes_max as usize) {
                     Err(corrupt) => self.answer_corrupt(&fetch, corrupt),
-                    Ok(piece) if piece.is_empty() => self.read_on(fetch),
+                    Ok(piece) if piece.is_empty() => match damage {
+                        Some(corrupt) => self.answer_corrupt(&fetch, corrupt),
+                        None => self.read_on(fetch),
+                    },
                     Ok(piece) => {
                         let reply = read::reply(found, vec![piece]);
                         self.answer_read(fetch.holder, fetch.ticket, read, reply);
@@ -170,7 +173,10 @@ impl Shard {
                 match locate::in_blocks(&fetch.range, name, &bytes, time, from, malformed) {
                     Err(corrupt) => self.answer_corrupt(&fetch, corrupt),
                     Ok(Some(found)) => self.answer_search(fetch.holder, fetch.ticket, partition, Some(found)),
-                    Ok(None) => self.search(fetch.holder, fetch.ticket, partition, time, fetch.range.end),
+                    Ok(None) => match damage {
+                        Some(corrupt) => self.answer_corrupt(&fetch, corrupt),
+                        None => self.search(fetch.holder, fetch.ticket, partition, time, fetch.range.end),
+                    },
                 }
             }
         }
@@ -256,15 +262,17 @@ fn last_offset_of(piece: &Bytes) -> Option<Offset> {
     read::Walk::of(piece).filter_map(Result::ok).last().map(|(_, header)| header.next_offset())
 }
 
-fn check_blocks(range: &BlockRange, name: BlobName, bytes: &Bytes) -> Result<(), Corrupt> {
-    if planted(Bug::RottenBlockServed) {
-        return Ok(());
-    }
+/// How many of the bytes are good, from the first on, and what is wrong behind them.
+fn check_blocks(range: &BlockRange, name: BlobName, bytes: &Bytes) -> (usize, Option<Corrupt>) {
     let mut at = 0;
     for block in &range.blocks {
         let end = at + block.bytes as usize;
-        block.check(name, &bytes[at..end])?;
+        if !planted(Bug::RottenBlockServed)
+            && let Err(corrupt) = block.check(name, &bytes[at..end])
+        {
+            return (at, Some(corrupt));
+        }
         at = end;
     }
-    Ok(())
+    (at, None)
 }

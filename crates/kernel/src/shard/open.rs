@@ -198,11 +198,13 @@ fn settle_partitions(state: &mut State, segments: &mut Segments) {
     for id in state.partitions.ids_from(PartitionId(0)).collect::<Vec<_>>() {
         let Some(partition) = state.partitions.get_mut(id) else { continue };
         if planted(Bug::DuplicateAfterRestart) {
+            state.producer_count -= partition.producers.len() as u64;
             partition.producers.clear();
         }
         if planted(Bug::OffsetReuse)
             && let Some(last) = partition.tail.pop_back()
         {
+            partition.tail_bytes -= u64::from(last.bytes);
             partition.next = last.base;
             partition.start = partition.start.min(partition.next);
         }

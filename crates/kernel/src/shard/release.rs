@@ -69,6 +69,10 @@ impl Shard {
         let release = &mut self.release;
         if after <= release.durable {
             self.effects.push_back(effect);
+        } else if self.failed {
+            if let Effect::Reply { holder, ticket, reply } = effect {
+                self.reply_now(holder, ticket, log_failed(&reply));
+            }
         } else if release.waiting.back().is_none_or(|(last, _)| *last <= after) {
             release.waiting.push_back((after, effect));
         } else {

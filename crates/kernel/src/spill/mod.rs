@@ -27,6 +27,7 @@ pub mod work;
 pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, WorkDone};
 
 use crate::effect::Effect;
+use crate::format::v1::object;
 use crate::format::v1::segment::SegmentIndex;
 use crate::log::partition::RunRef;
 use crate::log::trim::max_timestamp_ms;
@@ -62,6 +63,9 @@ pub(crate) struct Spill {
     done_lsn: Lsn,
     requested: bool,
     no_space: bool,
+    /// Blobs found at open that are part of nothing. They go when the next checkpoint is durable, which remembers that their
+    /// numbers were used; or at once when space is short.
+    leftovers: Vec<BlobName>,
     job: Option<Job>,
 }
 
@@ -96,7 +100,7 @@ enum Stage {
 }
 
 impl Spill {
-    pub(crate) fn new(loaded: &LoadedCheckpoints, segment_next: u64) -> Spill {
+    pub(crate) fn new(loaded: &LoadedCheckpoints, segment_next: u64, leftovers: Vec<BlobName>) -> Spill {
         Spill {
             segment_next,
             checkpoint_next: loaded.highest_number + 1,
@@ -106,6 +110,7 @@ impl Spill {
             done_lsn: loaded.lsn,
             requested: false,
             no_space: false,
+            leftovers,
             job: None,
         }
     }
@@ -242,6 +247,8 @@ impl Shard {
     fn encode_checkpoint(&mut self) {
         let Some(job) = &mut self.spill.job else { return };
         job.stage = Stage::EncodingCheckpoint;
+        let mut objects = job.objects.take().unwrap_or_default();
+        objects.push((object::key_spill(), Some(object::encode_spill(self.spill.segment_next))));
         let plan = CheckpointPlan {
             shard: self.config.shard,
             number: job.checkpoint,
@@ -251,7 +258,7 @@ impl Shard {
             epoch: self.epoch,
             lsn: job.cut,
             segments: job.segments.clone(),
-            objects: job.objects.take().unwrap_or_default(),
+            objects,
         };
         if planted(Bug::TrimTooEarly) {
             self.effects.push_back(Effect::Wal(WalOp::Trim { below: job.cut.next() }));
@@ -291,6 +298,9 @@ impl Shard {
         if let Err(error) = outcome {
             self.figures.spill_failures += 1;
             self.spill.no_space = matches!(error, MediaError::NoSpace { .. });
+            if self.spill.no_space {
+                self.delete_leftovers();
+            }
             self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::SpillRetry);
             return;
         }
@@ -339,6 +349,7 @@ impl Shard {
             self.swap_to_runs(job.cut, index);
         }
         self.tail.free(job.cut);
+        self.delete_leftovers();
         let shard = self.config.shard;
         for number in superseded {
             self.delete_blob(BlobName { shard, kind: BlobKind::Checkpoint, number });
@@ -379,7 +390,13 @@ impl Shard {
         }
     }
 
-    pub(crate) fn delete_blob(&mut self, name: BlobName) {
+    fn delete_leftovers(&mut self) {
+        for name in std::mem::take(&mut self.spill.leftovers) {
+            self.delete_blob(name);
+        }
+    }
+
+    fn delete_blob(&mut self, name: BlobName) {
         self.start_blob(BlobUse::Delete, BlobOp::Delete { name });
     }
 }

@@ -15,6 +15,7 @@
 //!                                                               each { first sequence i32, last i32, base offset u64 } }
 //! kind 5, note       key: coordinator u8, then the note's key
 //!                                    value: the note's value
+//! kind 6, spill      key: none       value: number of the next segment u64 (no earlier one is used again)
 //! topic:  id 16 B | namespace u64 | name text | retention ms opt | retention bytes opt | batch bytes max u32
 //!         | stored settings varint, each { name text, value text }
 //!         | partitions varint, each { id u64, shard u32, epoch base i32 }
@@ -38,6 +39,7 @@ pub const TOPIC: u8 = 2;
 pub const HOSTED: u8 = 3;
 pub const PARTITION: u8 = 4;
 pub const NOTE: u8 = 5;
+pub const SPILL: u8 = 6;
 
 /// No offset beyond this is ever given out, so that sums of offsets and batch lengths cannot overflow.
 pub const OFFSET_MAX: u64 = i64::MAX as u64;
@@ -45,11 +47,22 @@ pub const OFFSET_MAX: u64 = i64::MAX as u64;
 /// One object, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
-    Meta { partition_next: u64, producer_next: u64 },
+    Meta {
+        partition_next: u64,
+        producer_next: u64,
+    },
     Topic(Topic),
     Hosted(Hosted),
     Partition(PartitionObject),
-    Note { which: u8, key: Vec<u8>, value: Vec<u8> },
+    Note {
+        which: u8,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    /// Not part of the state that records are folded into.
+    Spill {
+        segment_next: u64,
+    },
 }
 
 /// What is remembered of a partition.
@@ -81,6 +94,14 @@ pub(crate) fn key_partition(id: PartitionId) -> ObjectKey {
 
 pub(crate) fn key_note(which: u8, key: &[u8]) -> ObjectKey {
     ObjectKey { kind: NOTE, key: [&[which], key].concat() }
+}
+
+pub(crate) fn key_spill() -> ObjectKey {
+    ObjectKey { kind: SPILL, key: Vec::new() }
+}
+
+pub(crate) fn encode_spill(segment_next: u64) -> Vec<u8> {
+    segment_next.to_le_bytes().to_vec()
 }
 
 pub(crate) fn encode_meta(partition_next: u64, producer_next: u64) -> Vec<u8> {
@@ -255,6 +276,7 @@ impl Object {
                 let value = fields.bytes(value.len()).to_vec();
                 Object::Note { which, key: note_key.to_vec(), value }
             }
+            SPILL => Object::Spill { segment_next: fields.u64() },
             kind => return Err(FormatError::Newer { feature: format!("checkpoint object kind {kind}") }),
         };
         fields.end().map_err(|at| {

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tests of whole shards, through their own surface: text scripts, a random driver against a plain model, figures.
+
+mod counter;
+mod faults;
+mod figures;
+mod model_check;
+mod script;
+mod system;

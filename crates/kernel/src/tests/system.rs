@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Shards over media in memory, with every completion under the test's control.
+//!
+//! Owns: what is durable, what a crash takes, which faults there are. Must not know: what is tested.
+
+use super::counter::Counter;
+use crate::auth::Principal;
+use crate::command::{Command, Ctx};
+use crate::coordinator::Coordinator;
+use crate::shard::{Loaded, OpenError, Shard, ShardConfig, ShardMessage};
+use crate::spill::Work;
+use crate::{Catalog, Effect, Reply, invariants};
+use bytes::Bytes;
+use model::media::{BlobDone, BlobName, BlobOp, BlobTag, Blobs, MediaError, WalDone, WalOp, WalOpened};
+use model::{HolderId, Lsn, NamespaceId, Now, ShardEpoch, ShardId, Ticket};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A log in memory.
+#[derive(Clone, Debug)]
+pub struct TestWal {
+    /// Durable frames that were not trimmed.
+    pub durable: VecDeque<(Lsn, Bytes)>,
+    pub staged: VecDeque<(Lsn, Bytes)>,
+    pub next: Lsn,
+    epoch: u32,
+    pub settles: u64,
+}
+
+/// Blobs in memory. The bytes survive a crash, operations under way do not.
+#[derive(Clone, Debug, Default)]
+pub struct TestBlobs {
+    pub files: BTreeMap<BlobName, Vec<u8>>,
+    waiting: VecDeque<(BlobTag, BlobOp)>,
+    pub no_space: bool,
+    was_short: bool,
+    /// Names that could once be put, to see that none is used for other bytes.
+    pub ever: BTreeMap<BlobName, Vec<u8>>,
+}
+
+impl TestBlobs {
+    fn run(&mut self, op: BlobOp) -> BlobDone {
+        match op {
+            BlobOp::Put { name, .. } if self.no_space => {
+                self.was_short = true;
+                BlobDone::Put(Err(MediaError::NoSpace { name: name.to_string() }))
+            }
+            BlobOp::Put { name, parts } => {
+                let bytes = parts.concat();
+                if self.files.contains_key(&name) {
+                    return BlobDone::Put(Err(MediaError::Exists { name: name.to_string() }));
+                }
+                let earlier = self.ever.insert(name, bytes.clone());
+                // Short of space, what a crash left behind is removed before a checkpoint remembers its number.
+                let same = earlier.is_none_or(|earlier| earlier == bytes);
+                assert!(same || self.was_short, "{name} was used for other bytes before");
+                self.files.insert(name, bytes);
+                BlobDone::Put(Ok(()))
+            }
+            BlobOp::Get { name, at, len } => BlobDone::Got(match self.files.get(&name) {
+                None => Err(MediaError::Missing { name: name.to_string() }),
+                Some(file) => match file.get(at as usize..).and_then(|file| file.get(..len as usize)) {
+                    Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+                    None => Err(MediaError::Io { name: name.to_string(), why: "the blob ends first".into() }),
+                },
+            }),
+            BlobOp::List { shard, kind } => {
+                let of = self.files.iter().filter(|(name, _)| name.shard == shard && name.kind == kind);
+                BlobDone::Listed(Ok(of.map(|(name, file)| (*name, file.len() as u64)).collect()))
+            }
+            BlobOp::Delete { name } => {
+                self.files.remove(&name);
+                BlobDone::Deleted(Ok(()))
+            }
+        }
+    }
+}
+
+impl Blobs for TestBlobs {
+    fn submit(&mut self, tag: BlobTag, op: BlobOp) {
+        self.waiting.push_back((tag, op));
+    }
+
+    fn poll_done(&mut self) -> Option<(BlobTag, BlobDone)> {
+        let (tag, op) = self.waiting.pop_front()?;
+        Some((tag, self.run(op)))
+    }
+
+    fn wait_done(&mut self) -> (BlobTag, BlobDone) {
+        self.poll_done().expect("something was submitted")
+    }
+}
+
+/// A shard and its media.
+pub struct Member {
+    pub shard: Shard,
+    pub wal: TestWal,
+    pub blobs: TestBlobs,
+    work: VecDeque<Work>,
+    config: ShardConfig,
+}
+
+/// What came out for a holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Out {
+    Reply(HolderId, Ticket, Reply),
+    Wake(HolderId, u64),
+    Fatal,
+}
+
+/// See the module.
+pub struct System {
+    pub members: Vec<Member>,
+    pub now: Now,
+    pub catalog: Catalog,
+    pub out: Vec<Out>,
+    /// While held, nothing of it completes.
+    pub hold_wal: bool,
+    pub hold_blobs: bool,
+    pub hold_messages: bool,
+    messages: VecDeque<(ShardId, ShardId, ShardMessage)>,
+    /// The hash of each shard's state at each frame.
+    pub hashes: BTreeMap<(ShardId, Lsn), u64>,
+}
+
+fn coordinators() -> Vec<Box<dyn Coordinator>> {
+    vec![Box::<Counter>::default()]
+}
+
+pub fn ctx(holder: u64) -> Ctx {
+    Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(holder) }
+}
+
+fn open(config: &ShardConfig, wal: &TestWal, blobs: &mut TestBlobs, now: Now) -> Result<Shard, OpenError> {
+    let loaded = Loaded::load(config, blobs)?;
+    let from = loaded.wal_from();
+    let frames = wal.durable.iter().filter(|(lsn, _)| *lsn >= from).cloned().collect();
+    let opened = WalOpened { epoch: ShardEpoch(wal.epoch), frames, next: wal.next, copied_forward: 0, torn_at: None };
+    Shard::open(config.clone(), loaded, opened, coordinators(), now)
+}
+
+impl System {
+    pub fn new(shard_count: u32, tail_bytes_max: u64) -> System {
+        let config = ShardConfig { tail_bytes_max, ..ShardConfig::default() };
+        System::with(shard_count, config)
+    }
+
+    pub fn with(shard_count: u32, config: ShardConfig) -> System {
+        let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
+        let member = |shard| {
+            let config = ShardConfig { shard: ShardId(shard), shard_count, ..config.clone() };
+            let wal = TestWal { durable: VecDeque::new(), staged: VecDeque::new(), next: Lsn(1), epoch: 1, settles: 0 };
+            let mut blobs = TestBlobs::default();
+            let shard = open(&config, &wal, &mut blobs, now).expect("an empty shard opens");
+            Member { shard, wal, blobs, work: VecDeque::new(), config }
+        };
+        let mut system = System {
+            members: (0..shard_count).map(member).collect(),
+            now,
+            catalog: Catalog::default(),
+            out: Vec::new(),
+            hold_wal: false,
+            hold_blobs: false,
+            hold_messages: false,
+            messages: VecDeque::new(),
+            hashes: BTreeMap::new(),
+        };
+        system.hello();
+        system
+    }
+
+    fn hello(&mut self) {
+        let epochs: Arc<[ShardEpoch]> = self.members.iter().map(|member| member.shard.epoch()).collect();
+        for index in 0..self.members.len() {
+            self.members[index].shard.hello(self.now, epochs.clone());
+            self.drain(index);
+        }
+        self.pump();
+    }
+
+    /// Ends a drain: frames are closed, effects taken, and what must hold is looked at.
+    fn drain(&mut self, index: usize) {
+        let shard_id = ShardId(index as u32);
+        let member = &mut self.members[index];
+        member.shard.finish(self.now);
+        let applied = member.shard.figures().applied;
+        let hash = member.shard.state_hash();
+        assert_eq!(*self.hashes.entry((shard_id, applied)).or_insert(hash), hash, "state at frame {applied}");
+        invariants::shard(&member.shard).expect("invariants hold");
+        for partition in member.shard.state.partitions.iter() {
+            invariants::dense(partition).expect("no gaps");
+        }
+        while let Some(effect) = member.shard.poll_effect() {
+            match effect {
+                Effect::Reply { holder, ticket, reply } => self.out.push(Out::Reply(holder, ticket, reply)),
+                Effect::Wake { holder, watch } => self.out.push(Out::Wake(holder, watch)),
+                Effect::Catalog(catalog) => self.catalog = catalog,
+                Effect::Wal(WalOp::Append { lsn, body }) => {
+                    assert_eq!(lsn, Lsn(member.wal.next.0 + member.wal.staged.len() as u64), "frames are dense");
+                    member.wal.staged.push_back((lsn, body));
+                }
+                Effect::Wal(WalOp::Trim { below }) => {
+                    assert!(below <= member.wal.next, "what is trimmed is durable");
+                    while member.wal.durable.front().is_some_and(|(lsn, _)| *lsn < below) {
+                        member.wal.durable.pop_front();
+                    }
+                }
+                Effect::Wal(WalOp::Settle) => member.wal.settles += 1,
+                Effect::Blob(tag, op) => member.blobs.submit(tag, op),
+                Effect::Work(work) => member.work.push_back(work),
+                Effect::Send { shard, message } => self.messages.push_back((shard_id, shard, message)),
+                Effect::Fatal(_) => self.out.push(Out::Fatal),
+            }
+        }
+    }
+
+    pub fn submit(&mut self, shard: ShardId, holder: u64, ticket: u64, command: Command) {
+        let index = shard.0 as usize;
+        self.members[index].shard.submit(self.now, &ctx(holder), Ticket(ticket), command);
+        self.drain(index);
+    }
+
+    /// Makes up to `count` staged frames of every shard durable, and tells the shard.
+    pub fn sync(&mut self, count: usize) -> bool {
+        let mut any = false;
+        for index in 0..self.members.len() {
+            let wal = &mut self.members[index].wal;
+            let count = count.min(wal.staged.len());
+            if count == 0 {
+                continue;
+            }
+            any = true;
+            wal.durable.extend(wal.staged.drain(..count));
+            wal.next = Lsn(wal.next.0 + count as u64);
+            let through = Lsn(wal.next.0 - 1);
+            self.members[index].shard.handle_wal(self.now, WalDone::Durable { through });
+            self.drain(index);
+        }
+        any
+    }
+
+    pub fn fail_wal(&mut self, index: usize) {
+        let error = MediaError::Io { name: "wal".into(), why: "a failed sync".into() };
+        self.members[index].shard.handle_wal(self.now, WalDone::Failed(error));
+        self.drain(index);
+    }
+
+    /// Completes one computation or blob operation of every shard.
+    pub fn complete(&mut self) -> bool {
+        let mut any = false;
+        for index in 0..self.members.len() {
+            if let Some(work) = self.members[index].work.pop_front() {
+                let done = work.run();
+                self.members[index].shard.handle_work(self.now, done);
+                self.drain(index);
+                any = true;
+            }
+            if !self.hold_blobs
+                && let Some((tag, done)) = self.members[index].blobs.poll_done()
+            {
+                self.members[index].shard.handle_blob(self.now, tag, done);
+                self.drain(index);
+                any = true;
+            }
+        }
+        any
+    }
+
+    pub fn checkpoint(&mut self) {
+        for index in 0..self.members.len() {
+            self.members[index].shard.request_checkpoint(self.now);
+            self.drain(index);
+        }
+    }
+
+    pub fn deliver(&mut self) -> bool {
+        let Some((from, to, message)) = self.messages.pop_front() else { return false };
+        let index = to.0 as usize;
+        self.members[index].shard.handle_message(self.now, from, message);
+        self.drain(index);
+        true
+    }
+
+    fn timers(&mut self) -> bool {
+        let mut any = false;
+        for index in 0..self.members.len() {
+            if self.members[index].shard.poll_timeout().is_some_and(|at_us| at_us <= self.now.mono_us) {
+                self.members[index].shard.handle_timeout(self.now);
+                self.drain(index);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Lets everything that is not held come to rest.
+    pub fn pump(&mut self) {
+        loop {
+            let mut any = self.timers();
+            any |= !self.hold_wal && self.sync(usize::MAX);
+            any |= self.complete();
+            any |= !self.hold_messages && self.deliver();
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn advance(&mut self, ms: u64) {
+        let end = self.now.mono_us + ms * 1000;
+        loop {
+            self.pump();
+            let next = self.members.iter().filter_map(|member| member.shard.poll_timeout()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.set_now(next.max(self.now.mono_us));
+        }
+        self.set_now(end);
+        self.pump();
+    }
+
+    fn set_now(&mut self, mono_us: u64) {
+        self.now.wall_ms += mono_us / 1000 - self.now.mono_us / 1000;
+        self.now.mono_us = mono_us;
+    }
+
+    /// The process ends and starts again. Of the frames that were not durable the first `kept` survive.
+    pub fn crash(&mut self, kept: usize) {
+        self.crash_without_hello(kept).expect("what survived opens");
+        self.hello();
+    }
+
+    pub fn crash_without_hello(&mut self, kept: usize) -> Result<(), OpenError> {
+        self.messages.clear();
+        let mut lost = BTreeSet::new();
+        for (index, member) in self.members.iter_mut().enumerate() {
+            let wal = &mut member.wal;
+            let count = kept.min(wal.staged.len());
+            wal.durable.extend(wal.staged.drain(..count));
+            wal.next = Lsn(wal.next.0 + count as u64);
+            wal.staged.clear();
+            wal.epoch += 1;
+            lost.insert((ShardId(index as u32), wal.next));
+            member.blobs.waiting.clear();
+            member.work.clear();
+            member.shard = open(&member.config, &member.wal, &mut member.blobs, self.now)?;
+        }
+        for (shard, next) in lost {
+            // Frames that are lost are written anew, with other contents.
+            self.hashes.retain(|(of, lsn), _| *of != shard || *lsn < next);
+        }
+        Ok(())
+    }
+
+    /// The hash of a shard opened beside the living one, from its media and all frames it has given to the log.
+    pub fn replayed_hash(&self, index: usize) -> u64 {
+        let member = &self.members[index];
+        let mut wal = member.wal.clone();
+        let staged = wal.staged.len() as u64;
+        wal.durable.extend(wal.staged.drain(..));
+        wal.next = Lsn(wal.next.0 + staged);
+        wal.epoch += 1;
+        let mut blobs = TestBlobs { files: member.blobs.files.clone(), ..TestBlobs::default() };
+        let shard = open(&member.config, &wal, &mut blobs, self.now).expect("the same frames open");
+        invariants::shard(&shard).expect("invariants hold after replay");
+        shard.state_hash()
+    }
+}
