@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A client for tests: speaks through the other implementation of the protocol, drives the session and the plain kernel.
 
-use super::plain_kernel::{Event, PlainKernel, who};
+use super::plain_kernel::{PlainKernel, who};
 use crate::Settings;
 use crate::session::{Close, Session};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
-use model::Now;
+use kernel::{Catalog, Command, Reply};
 use model::batch::{self, NewRecord, Numbering};
+use model::{Now, ShardId, Ticket};
 use std::sync::Arc;
 
 /// The wall clock of tests; record times lie near it.
 pub const WALL_MS: u64 = 1_700_000_000_000;
 
-pub struct Client {
+/// What a session is driven against: the plain model, or real shards.
+pub trait Kernel {
+    fn catalog(&self) -> Catalog;
+    fn submit(&mut self, now: Now, shard: ShardId, ticket: Ticket, command: Command);
+    fn next_event(&mut self, now: Now) -> Option<Event>;
+}
+
+pub enum Event {
+    Reply(Ticket, Reply),
+    Wake(u64),
+}
+
+pub struct Client<K = PlainKernel> {
     pub session: Session,
-    pub kernel: PlainKernel,
+    pub kernel: K,
     pub now: Now,
     pub input: BytesMut,
     pub output: BytesMut,
@@ -32,10 +45,22 @@ impl Client {
     }
 
     pub fn with(settings: Settings) -> Client {
+        Client::of(settings, PlainKernel::new())
+    }
+
+    pub fn with_topic(name: &str, partitions: i32) -> Client {
+        let mut client = Client::new();
+        client.make_topic(name, partitions);
+        client
+    }
+}
+
+impl<K: Kernel> Client<K> {
+    pub fn of(settings: Settings, kernel: K) -> Client<K> {
         let now = Now { mono_us: 1_000_000, wall_ms: WALL_MS };
         Client {
             session: Session::new(Arc::new(settings), who(), 42, now),
-            kernel: PlainKernel::new(),
+            kernel,
             now,
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -50,12 +75,6 @@ impl Client {
         self.session = Session::new(Arc::new(Settings::default()), who(), 43, self.now);
         self.input.clear();
         self.output.clear();
-    }
-
-    pub fn with_topic(name: &str, partitions: i32) -> Client {
-        let mut client = Client::new();
-        client.make_topic(name, partitions);
-        client
     }
 
     pub fn make_topic(&mut self, name: &str, partitions: i32) {
@@ -105,16 +124,17 @@ impl Client {
     pub fn run(&mut self) {
         loop {
             let before = self.input.len();
-            if let Err(close) = self.session.handle_input(self.now, &self.kernel.catalog, &mut self.input) {
+            let catalog = self.kernel.catalog();
+            if let Err(close) = self.session.handle_input(self.now, &catalog, &mut self.input) {
                 self.closed = Some(close);
             }
             let mut moved = self.input.len() != before;
-            while let Some((_, ticket, command)) = self.session.poll_command() {
-                self.kernel.submit(ticket, command);
+            while let Some((shard, ticket, command)) = self.session.poll_command() {
+                self.kernel.submit(self.now, shard, ticket, command);
                 moved = true;
             }
-            if let Some(event) = self.kernel.events.pop_front() {
-                let catalog = self.kernel.catalog.clone();
+            if let Some(event) = self.kernel.next_event(self.now) {
+                let catalog = self.kernel.catalog();
                 match event {
                     Event::Reply(ticket, reply) => self.session.handle_reply(self.now, &catalog, ticket, reply),
                     Event::Wake(watch) => self.session.handle_wake(self.now, &catalog, watch),
@@ -138,7 +158,7 @@ impl Client {
         while let Some(due) = self.session.poll_timeout().filter(|due| *due <= until) {
             let step_us = due.max(self.now.mono_us) - self.now.mono_us;
             self.pass(step_us);
-            if let Err(close) = self.session.handle_timeout(self.now, &self.kernel.catalog) {
+            if let Err(close) = self.session.handle_timeout(self.now, &self.kernel.catalog()) {
                 self.closed = Some(close);
                 return;
             }

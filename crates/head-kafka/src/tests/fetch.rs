@@ -221,7 +221,7 @@ fn append(client: &mut Client, index: usize, value: &str) {
     let partition = client.kernel.topic("t").unwrap().partitions[index].partition;
     let publish =
         kernel::command::Publish { partition, leader_epoch: None, batch, origin: kernel::command::Origin::Kafka };
-    client.kernel.submit(model::Ticket(u64::MAX), Command::Publish(publish));
+    client.kernel.take(model::Ticket(u64::MAX), Command::Publish(publish));
     client.run();
 }
 
@@ -276,7 +276,7 @@ fn a_watch_that_fires_while_its_read_is_under_way_is_not_lost() {
     append(&mut client, 0, "a");
     // The second read is held; meanwhile its watch fires: more may have come after it was answered.
     let id = client.kernel.topic("t").unwrap().partitions[0].partition;
-    client.kernel.events.push_back(super::plain_kernel::Event::Wake(id.0));
+    client.kernel.events.push_back(super::client::Event::Wake(id.0));
     client.run();
     client.kernel.release();
     client.run();
@@ -500,7 +500,7 @@ fn a_topic_deleted_under_a_waiting_fetch_ends_the_wait() {
     let mut client = Client::with_topic("t", 1);
     client.send(7, &fetch(&[(0, 0)]).with_max_wait_ms(10_000));
     let id = client.kernel.topic("t").unwrap().id;
-    client.kernel.submit(model::Ticket(u64::MAX), Command::DeleteTopic { topic: id });
+    client.kernel.take(model::Ticket(u64::MAX), Command::DeleteTopic { topic: id });
     client.run();
     assert_eq!(rows(&client.receive::<FetchRequest>(7).unwrap().1), [(0, 3, vec![])]);
 }

@@ -2,6 +2,7 @@
 //! A model of the kernel for tests: topics and batches in plain maps, everything durable at once, no errors but those a test
 //! asks for.
 
+use super::client::{Event, Kernel};
 use bytes::Bytes;
 use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
@@ -11,19 +12,14 @@ use kernel::reply::{Declared, Located, ProducerReady, Published, ReadReply};
 use kernel::{Catalog, Command, Ctx, Reply};
 use model::batch::{self, Header};
 use model::{
-    HolderId, LeaderEpoch, NamespaceId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket,
-    TopicId,
+    HolderId, LeaderEpoch, NamespaceId, Now, Offset, PartitionId, ProducerEpoch, ProducerId, ShardEpoch, ShardId,
+    Ticket, TopicId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Every shard is in this epoch, and every partition's leader epoch is the same.
 pub const EPOCH: i32 = 3;
-
-pub enum Event {
-    Reply(Ticket, Reply),
-    Wake(u64),
-}
 
 #[derive(Default)]
 pub struct Partition {
@@ -58,6 +54,20 @@ pub struct PlainKernel {
 
 pub fn who() -> Ctx {
     Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(1) }
+}
+
+impl Kernel for PlainKernel {
+    fn catalog(&self) -> Catalog {
+        self.catalog.clone()
+    }
+
+    fn submit(&mut self, _now: Now, _shard: ShardId, ticket: Ticket, command: Command) {
+        self.take(ticket, command);
+    }
+
+    fn next_event(&mut self, _now: Now) -> Option<Event> {
+        self.events.pop_front()
+    }
 }
 
 impl PlainKernel {
@@ -97,7 +107,8 @@ impl PlainKernel {
         queue.push_back(Event::Reply(ticket, reply));
     }
 
-    pub fn submit(&mut self, ticket: Ticket, command: Command) {
+    /// Takes a command, from the session or past it.
+    pub fn take(&mut self, ticket: Ticket, command: Command) {
         self.asked.push(command.clone());
         if let Some(reply) = self.instead.pop_front() {
             return self.reply(ticket, reply);
