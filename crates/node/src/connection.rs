@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One connection: the only file that touches both a socket and a head's session.
+//!
+//! Owns: the socket, the buffers and their bounds, the order read -> session -> shards -> session -> write. Must not know: what a
+//! request means (the session) or what a command does (the shard).
+//!
+//! - The input buffer grows with bytes that have arrived, never with a length that was announced, and is given back when empty: an
+//!   idle connection holds a task and nothing else.
+//! - Answers are not copied: the session's pieces go out with `writev` as they are.
+//! - A client that does not take its answers is not read from once `kafka.output_bytes_max` wait for it, and is disconnected
+//!   when it takes nothing for `kafka.write_stall_ms`.
+//! - Requests and answers are counted in one budget over all connections (`request_memory.rs`).
+//! - A panic ends this connection only; it is counted, and the shards are told that the holder is gone.
+
+use crate::node::Node;
+use crate::outbox::{Delivery, Outbox};
+use crate::request_memory::Share;
+use crate::shard_cell::{MAILBOX_BYTES_MAX, Mail};
+use bytes::{Buf, Bytes, BytesMut};
+use head_kafka::session::Session;
+use kernel::{Command, Ctx};
+use model::{HolderId, Now, ShardId, Ticket};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+/// Room offered to one read at first, and what it may grow to while a client fills it.
+const READ_BYTES_MIN: usize = 16 * 1024;
+const READ_BYTES_MAX: usize = 512 * 1024;
+/// Pieces handed to one `writev`.
+const PIECES_MAX: usize = 64;
+/// How long a connection that is to be closed may take to give its last answers away.
+const LAST_WORDS_US: u64 = 2_000_000;
+/// How long a connection waits before it looks again whether an overfull mailbox has been emptied.
+const MAILBOX_WAIT: Duration = Duration::from_millis(1);
+
+/// What a connection is bound by.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub output_bytes_max: usize,
+    pub write_stall_us: u64,
+}
+
+/// Why a connection ended, for one log line and the counters.
+#[derive(Debug)]
+pub enum End {
+    /// The client closed, or the node stops.
+    Closed,
+    /// Evicted to make room.
+    Evicted,
+    /// The socket failed.
+    Socket(io::Error),
+    /// The session's reason.
+    Fault(String),
+}
+
+/// One connection, from its acceptance to its end.
+pub struct Connection {
+    node: Arc<Node>,
+    stream: TcpStream,
+    session: Session,
+    ctx: Arc<Ctx>,
+    holder: HolderId,
+    outbox: Arc<Outbox>,
+    bounds: Bounds,
+    share: Share,
+    input: BytesMut,
+    /// Room offered to the next read.
+    read_bytes: usize,
+    /// Bytes came since the session last looked at `input`.
+    input_fresh: bool,
+    /// The session stopped looking because of a bound, not for want of bytes.
+    input_held: bool,
+    /// The client has ended its side.
+    input_ended: bool,
+    output: VecDeque<Bytes>,
+    output_bytes: usize,
+    /// When the output last moved, or began to wait.
+    output_moved_us: u64,
+    /// Commands that will be answered and are not yet.
+    unanswered: usize,
+    /// Some shard has heard of this holder.
+    spoke: bool,
+    /// The node stops, or the client has ended its side: what is under way is answered, nothing more is begun.
+    finishing: bool,
+    /// The reason, and when even the last answers are given up.
+    closing: Option<(End, u64)>,
+    deliveries: Vec<Delivery>,
+    /// Shards that got mail since the last drain.
+    mailed: Vec<ShardId>,
+}
+
+enum Event {
+    Delivered,
+    Read(io::Result<usize>),
+    Writable,
+    Timer,
+}
+
+impl Connection {
+    pub fn new(
+        node: Arc<Node>,
+        stream: TcpStream,
+        session: Session,
+        (holder, outbox): (HolderId, Arc<Outbox>),
+        bounds: Bounds,
+        share: Share,
+    ) -> Connection {
+        let ctx = Arc::new(session.ctx().clone());
+        Connection {
+            node,
+            stream,
+            session,
+            ctx,
+            holder,
+            outbox,
+            bounds,
+            share,
+            input: BytesMut::new(),
+            read_bytes: READ_BYTES_MIN,
+            input_fresh: false,
+            input_held: false,
+            input_ended: false,
+            output: VecDeque::new(),
+            output_bytes: 0,
+            output_moved_us: 0,
+            unanswered: 0,
+            spoke: false,
+            finishing: false,
+            closing: None,
+            deliveries: Vec::new(),
+            mailed: Vec::new(),
+        }
+    }
+
+    /// Runs to the end.
+    pub async fn run(mut self) -> End {
+        let mut sleep = pin!(tokio::time::sleep(Duration::from_secs(3600)));
+        let mut armed_us = u64::MAX;
+        loop {
+            let now = self.node.clock.now();
+            self.take_deliveries(now);
+            self.take_input(now);
+            self.send_commands();
+            self.collect_output(now);
+            if let Err(error) = self.write(now) {
+                return self.closing.take().map_or(End::Socket(error), |(end, _)| end);
+            }
+            if let Some(end) = self.ended(now) {
+                return end;
+            }
+            if self.input_wanted() {
+                continue;
+            }
+            if self.mailbox_full() {
+                tokio::time::sleep(MAILBOX_WAIT).await;
+                continue;
+            }
+            let wanted_us = self.next_timeout_us();
+            if wanted_us < armed_us {
+                armed_us = wanted_us;
+                sleep.as_mut().reset(self.node.clock.instant(wanted_us).into());
+            }
+            match self.event(sleep.as_mut()).await {
+                Event::Delivered | Event::Writable => {}
+                Event::Read(Ok(0)) => self.input_ended = true,
+                Event::Read(Ok(count)) => self.note_read(count),
+                Event::Read(Err(error)) => return End::Socket(error),
+                Event::Timer => {
+                    armed_us = u64::MAX;
+                    self.handle_timer();
+                }
+            }
+        }
+    }
+
+    fn take_deliveries(&mut self, now: Now) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let pending = self.outbox.take(&mut deliveries);
+        if pending.close_asked && self.closing.is_none() {
+            self.closing = Some((End::Evicted, now.mono_us));
+        }
+        self.finishing |= pending.finish_asked;
+        if pending.deliveries {
+            let catalog = self.node.catalog.load();
+            for delivery in deliveries.drain(..) {
+                match delivery {
+                    Delivery::Reply(ticket, reply) => {
+                        self.unanswered = self.unanswered.saturating_sub(1);
+                        self.session.handle_reply(now, &catalog, ticket, reply);
+                    }
+                    Delivery::Wake(watch) => self.session.handle_wake(now, &catalog, watch),
+                }
+            }
+        }
+        self.deliveries = deliveries;
+    }
+
+    /// The session takes requests only while its answers can be kept.
+    fn may_take_input(&self) -> bool {
+        self.closing.is_none()
+            && !self.finishing
+            && self.output_bytes <= self.bounds.output_bytes_max
+            && self.session.wants_input()
+    }
+
+    /// Would the session find something new in the input?
+    fn input_wanted(&self) -> bool {
+        ((self.input_fresh && !self.input.is_empty()) || self.input_held) && self.may_take_input()
+    }
+
+    fn take_input(&mut self, now: Now) {
+        if self.input_wanted() {
+            self.input_fresh = false;
+            let catalog = self.node.catalog.load();
+            if let Err(close) = self.session.handle_input(now, &catalog, &mut self.input) {
+                self.closing = Some((End::Fault(close.reason), now.mono_us + LAST_WORDS_US));
+            }
+            self.input_held = !self.session.wants_input();
+        }
+        if self.input_ended && !self.finishing && !self.input_wanted() && self.may_take_input() {
+            self.finishing = true;
+        }
+    }
+
+    fn send_commands(&mut self) {
+        while let Some((shard, ticket, command)) = self.session.poll_command() {
+            let Some(cell) = self.node.shard(shard) else {
+                let reason = format!("bug: a command for shard {shard}, which does not exist");
+                self.closing = Some((End::Fault(reason), 0));
+                return;
+            };
+            self.spoke = true;
+            self.unanswered += usize::from(!matches!(command, Command::Gone));
+            cell.put(Mail::Command { ctx: self.ctx.clone(), ticket, command });
+            if !self.mailed.contains(&shard) {
+                self.mailed.push(shard);
+            }
+        }
+        for shard in self.mailed.drain(..) {
+            if let Some(cell) = self.node.shard(shard) {
+                cell.drain(&self.node);
+            }
+        }
+    }
+
+    fn collect_output(&mut self, now: Now) {
+        while let Some(piece) = self.session.poll_output() {
+            if piece.is_empty() {
+                continue;
+            }
+            if self.output.is_empty() {
+                self.output_moved_us = now.mono_us;
+            }
+            self.output_bytes += piece.len();
+            self.output.push_back(piece);
+        }
+        while let Some(served) = self.session.poll_served() {
+            self.outbox.set_established();
+            let name = head_kafka::session::api_name(served.api_key);
+            self.node.metrics.served(served.api_key, name, served.error_code, served.took_us);
+        }
+    }
+
+    fn write(&mut self, now: Now) -> io::Result<()> {
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let mut count = 0;
+            for (slice, piece) in slices.iter_mut().zip(&self.output) {
+                *slice = IoSlice::new(piece);
+                count += 1;
+            }
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.node.metrics.sent.add(written as u64);
+                    self.output_moved_us = now.mono_us;
+                    self.note_written(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.share.set(self.input.len(), self.output_bytes);
+        Ok(())
+    }
+
+    fn note_written(&mut self, mut count: usize) {
+        self.output_bytes -= count;
+        while count > 0 {
+            let Some(piece) = self.output.front_mut() else { return };
+            if count < piece.len() {
+                piece.advance(count);
+                return;
+            }
+            count -= piece.len();
+            self.output.pop_front();
+        }
+    }
+
+    fn ended(&mut self, now: Now) -> Option<End> {
+        if let Some((_, give_up_us)) = &self.closing {
+            if self.output.is_empty() || *give_up_us <= now.mono_us {
+                return self.closing.take().map(|(end, _)| end);
+            }
+            return None;
+        }
+        (self.finishing && self.unanswered == 0 && self.output.is_empty()).then_some(End::Closed)
+    }
+
+    fn mailbox_full(&self) -> bool {
+        self.node.shards.iter().any(|cell| cell.mailbox_bytes() > MAILBOX_BYTES_MAX)
+    }
+
+    fn next_timeout_us(&self) -> u64 {
+        let mut next_us = self.session.poll_timeout().unwrap_or(u64::MAX);
+        if !self.output.is_empty() {
+            next_us = next_us.min(self.output_moved_us.saturating_add(self.bounds.write_stall_us));
+        }
+        if let Some((_, give_up_us)) = &self.closing {
+            next_us = next_us.min(*give_up_us);
+        }
+        next_us
+    }
+
+    fn handle_timer(&mut self) {
+        let now = self.node.clock.now();
+        if self.closing.is_some() {
+            return;
+        }
+        let stalled_us = now.mono_us.saturating_sub(self.output_moved_us);
+        if !self.output.is_empty() && stalled_us >= self.bounds.write_stall_us {
+            let reason = format!("took nothing of its answers for {} ms", stalled_us / 1000);
+            self.closing = Some((End::Fault(reason), now.mono_us));
+        } else if self.session.poll_timeout().is_some_and(|at| at <= now.mono_us) {
+            let catalog = self.node.catalog.load();
+            if let Err(close) = self.session.handle_timeout(now, &catalog) {
+                self.closing = Some((End::Fault(close.reason), now.mono_us + LAST_WORDS_US));
+            }
+        }
+    }
+
+    fn note_read(&mut self, count: usize) {
+        self.node.metrics.received.add(count as u64);
+        self.input_fresh = true;
+        if count >= self.read_bytes {
+            self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
+        } else if count < self.read_bytes / 4 {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn event(&mut self, mut sleep: Pin<&mut Sleep>) -> Event {
+        if self.input.is_empty() {
+            // Waiting costs no buffer.
+            self.input = BytesMut::new();
+        }
+        let wants_read = !self.input_ended && self.may_take_input();
+        let wants_write = !self.output.is_empty();
+        let Connection { outbox, stream, share, input, finishing, read_bytes, .. } = self;
+        poll_fn(|context| {
+            if outbox.poll(context, *finishing).is_ready() {
+                return Poll::Ready(Event::Delivered);
+            }
+            if wants_write {
+                match stream.poll_write_ready(context) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Event::Writable),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Event::Read(Err(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if wants_read {
+                match stream.poll_read_ready(context) {
+                    Poll::Ready(Ok(())) if share.may_read(context) => {
+                        input.reserve(*read_bytes);
+                        let read = pin!(stream.read_buf(input));
+                        if let Poll::Ready(outcome) = read.poll(context) {
+                            return Poll::Ready(Event::Read(outcome));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Event::Read(Err(error))),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            sleep.as_mut().poll(context).map(|()| Event::Timer)
+        })
+        .await
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.node.metrics.connection_panics.add(1);
+        }
+        self.node.holders.leave(self.holder);
+        if self.spoke {
+            for cell in &self.node.shards {
+                cell.put(Mail::Command { ctx: self.ctx.clone(), ticket: Ticket(0), command: Command::Gone });
+                // Not here: this may be a panic's unwinding.
+                cell.drain_soon(&self.node);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Work that would hold a shard or a socket too long: reads, writes and deletes of blobs, computations, zero-filling of log slots.
+//!
+//! Owns: the queue and the loop of the threads that serve it: one background thread (writes in the order in which they were asked
+//! for), and a small pool for cold reads. Must not know: what is in a blob.
+//!
+//! Bound: a shard has one spill, one checkpoint and one merge under way, and one read a read command, which connections bound; so
+//! the queue holds what the kernel allows and needs no bound of its own. Slots are filled a step at a time, between jobs.
+
+use crate::node::Node;
+use crate::shard_cell::Mail;
+use kernel::spill::Work;
+use media::disk::real::RealDisk;
+use media::local::wal::SlotPreparation;
+use model::ShardId;
+use model::media::{BlobOp, BlobTag, Blobs};
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One piece of work.
+pub enum Job {
+    Blob { shard: ShardId, tag: BlobTag, op: BlobOp },
+    Work { shard: ShardId, work: Work },
+    Prepare { shard: ShardId, preparation: SlotPreparation },
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    stopping: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Jobs {
+    queue: Mutex<Queue>,
+    more: Condvar,
+}
+
+impl Jobs {
+    /// Adds a job.
+    pub fn put(&self, job: Job) {
+        self.queue.lock().jobs.push_back(job);
+        self.more.notify_one();
+    }
+
+    /// Lets the threads end once the queue is empty.
+    pub fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.more.notify_all();
+    }
+
+    /// The next job; waits for one, unless `busy`.
+    fn take(&self, busy: bool) -> Next {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Next::Job(job);
+            }
+            if queue.stopping {
+                return Next::Stop;
+            }
+            if busy {
+                return Next::Nothing;
+            }
+            self.more.wait(&mut queue);
+        }
+    }
+}
+
+enum Next {
+    Job(Job),
+    Nothing,
+    Stop,
+}
+
+/// A slot that is being filled, and the handle through which.
+struct Filling {
+    shard: ShardId,
+    preparation: SlotPreparation,
+    /// After an error (no space, mostly) the next step waits.
+    not_before: Option<Instant>,
+}
+
+/// How long the filling of slots rests after an error.
+const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// The loop of one thread that serves a queue. `disk` is for log slots, where there are any.
+pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Option<RealDisk>) {
+    let mut filling: VecDeque<Filling> = VecDeque::new();
+    loop {
+        let ready = filling.front().is_some_and(|slot| slot.not_before.is_none_or(|at| at <= Instant::now()));
+        if !ready && let Some(slot) = filling.front() {
+            // Resting: wait for a job, but not for ever.
+            let rest = slot.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now()));
+            let mut queue = jobs.queue.lock();
+            if queue.jobs.is_empty() && !queue.stopping {
+                jobs.more.wait_for(&mut queue, rest);
+            }
+        }
+        match jobs.take(!filling.is_empty()) {
+            Next::Job(Job::Blob { shard, tag, op }) => {
+                let is_read = matches!(op, BlobOp::Get { .. });
+                let is_put = matches!(op, BlobOp::Put { .. });
+                let started = node.clock.mono_us();
+                blobs.submit(tag, op);
+                let (tag, done) = blobs.wait_done();
+                let took_us = node.clock.mono_us() - started;
+                if is_read {
+                    node.metrics.blob_read.add_us(took_us);
+                } else if is_put {
+                    node.metrics.blob_put.add_us(took_us);
+                }
+                answer(node, shard, Mail::Blob(tag, done));
+            }
+            Next::Job(Job::Work { shard, work }) => answer(node, shard, Mail::Work(work.run())),
+            Next::Job(Job::Prepare { shard, preparation }) => {
+                filling.push_back(Filling { shard, preparation, not_before: None });
+            }
+            Next::Stop => return,
+            Next::Nothing => {
+                if ready && let Some(mut slot) = filling.pop_front() {
+                    match disk.as_mut().map(|disk| slot.preparation.step(disk)) {
+                        Some(Ok(true)) | None => node.wal.give_preparation(slot.shard, slot.preparation),
+                        Some(Ok(false)) => filling.push_front(slot),
+                        Some(Err(error)) => {
+                            tracing::warn!(shard = %slot.shard, %error, "a log slot cannot be prepared; trying again");
+                            slot.not_before = Some(Instant::now() + REST_AFTER_ERROR);
+                            filling.push_back(slot);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn answer(node: &Arc<Node>, shard: ShardId, mail: Mail) {
+    if let Some(cell) = node.shard(shard) {
+        cell.send(node, mail);
+    }
+}

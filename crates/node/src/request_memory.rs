@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One memory budget for the requests and answers of all connections (`memory.request_bytes_max`).
+//!
+//! Owns: the count and who has to wait. Must not know: what the bytes are.
+//!
+//! At the bound: connections stop reading until others have given back (they *wait*, nothing is refused). So that many half-read
+//! requests cannot lock each other out for ever, one connection at a time is privileged: it may go on whatever the count says,
+//! until its request is complete. A privileged client that does not send is closed by the pace rule of its session.
+
+use ops::Metrics;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+/// Counts are kept in steps, so that small requests do not touch the shared counter at all.
+const STEP_BYTES: usize = 32 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct RequestMemory {
+    used_bytes: AtomicUsize,
+    bytes_max: usize,
+    waiting: Mutex<Waiting>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    privileged: bool,
+    wakers: Vec<Waker>,
+}
+
+impl RequestMemory {
+    /// A budget of so many bytes.
+    pub fn new(bytes_max: u64, metrics: Arc<Metrics>) -> Arc<RequestMemory> {
+        Arc::new(RequestMemory {
+            used_bytes: AtomicUsize::new(0),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
+            waiting: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// The share of one connection, empty so far.
+    pub fn share(self: &Arc<RequestMemory>) -> Share {
+        Share { memory: self.clone(), held_bytes: 0, privileged: false }
+    }
+
+    fn over(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) > self.bytes_max
+    }
+
+    fn wake_all(&self) {
+        let wakers = std::mem::take(&mut self.waiting.lock().wakers);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// What one connection holds.
+#[derive(Debug)]
+pub struct Share {
+    memory: Arc<RequestMemory>,
+    held_bytes: usize,
+    privileged: bool,
+}
+
+impl Share {
+    /// The connection holds this much now: of requests that are arriving, and of answers that are leaving.
+    pub fn set(&mut self, input_bytes: usize, output_bytes: usize) {
+        let bytes = (input_bytes + output_bytes) / STEP_BYTES * STEP_BYTES;
+        if bytes > self.held_bytes {
+            let more = bytes - self.held_bytes;
+            self.memory.used_bytes.fetch_add(more, Ordering::Relaxed);
+            self.memory.metrics.request_memory.add(more as u64);
+        } else if bytes < self.held_bytes {
+            let less = self.held_bytes - bytes;
+            let was_over = self.memory.over();
+            self.memory.used_bytes.fetch_sub(less, Ordering::Relaxed);
+            self.memory.metrics.request_memory.sub(less as u64);
+            if was_over {
+                self.memory.wake_all();
+            }
+        }
+        self.held_bytes = bytes;
+        if self.privileged && input_bytes == 0 {
+            self.privileged = false;
+            self.memory.waiting.lock().privileged = false;
+            self.memory.wake_all();
+        }
+    }
+
+    /// May the connection read more now? If not, the task is woken when it may make sense to ask again.
+    pub fn may_read(&mut self, context: &Context<'_>) -> bool {
+        if self.privileged || !self.memory.over() {
+            return true;
+        }
+        let mut waiting = self.memory.waiting.lock();
+        if !waiting.privileged {
+            waiting.privileged = true;
+            self.privileged = true;
+            return true;
+        }
+        self.memory.metrics.request_memory_waits.add(1);
+        waiting.wakers.push(context.waker().clone());
+        drop(waiting);
+        // What was given back between the look and the entry would wake nobody.
+        !self.memory.over()
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn over_the_budget_one_goes_on_and_the_others_wait_until_it_is_done() {
+        let memory = RequestMemory::new(2 * STEP_BYTES as u64, Arc::default());
+        let context = Context::from_waker(Waker::noop());
+        let (mut a, mut b, mut c) = (memory.share(), memory.share(), memory.share());
+        a.set(2 * STEP_BYTES, 0);
+        assert!(a.may_read(&context));
+        b.set(2 * STEP_BYTES, 0);
+        assert!(b.may_read(&context), "the first to ask is privileged");
+        assert!(!a.may_read(&context));
+        assert!(!c.may_read(&context));
+        b.set(9 * STEP_BYTES, 0);
+        assert!(b.may_read(&context), "whatever the count says");
+        b.set(0, 0);
+        assert!(a.may_read(&context) && c.may_read(&context));
+        drop(a);
+        assert_eq!(memory.used_bytes.load(Ordering::Relaxed), 0);
+        c.set(STEP_BYTES - 1, 0);
+        assert_eq!(memory.used_bytes.load(Ordering::Relaxed), 0, "small requests are not counted");
+    }
+
+    #[test]
+    fn a_privileged_connection_that_ends_passes_the_privilege_on() {
+        let memory = RequestMemory::new(0, Arc::default());
+        let context = Context::from_waker(Waker::noop());
+        let (mut a, mut b) = (memory.share(), memory.share());
+        a.set(STEP_BYTES, 0);
+        b.set(STEP_BYTES, 0);
+        assert!(a.may_read(&context) && !b.may_read(&context));
+        drop(a);
+        assert!(b.may_read(&context));
+    }
+}
