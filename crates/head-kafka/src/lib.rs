@@ -34,7 +34,7 @@ pub struct Settings {
     pub advertised_port: u16,
     /// Partitions of a topic whose maker did not say.
     pub default_partitions: u32,
-    /// Metadata and Produce make missing topics.
+    /// Metadata makes missing topics, where the client allows it.
     pub auto_create_topics: bool,
     /// Replication factors other than 1 and -1 are taken (and mean 1).
     pub accept_any_replication_factor: bool,

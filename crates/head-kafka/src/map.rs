@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::topic_config::TopicConfig;
 use crate::wire::messages::fetch::{AbortedTransaction, PartitionData};
 use crate::wire::messages::list_offsets::ListOffsetsPartitionResponse;
-use crate::wire::messages::produce::PartitionProduceResponse;
+use crate::wire::messages::produce::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use crate::wire::{ErrorCode, Records, Text, Uuid};
 use bytes::Bytes;
 use kernel::auth::{self, Action, Resource, Verdict};
@@ -39,11 +39,13 @@ pub struct Place {
 pub struct Refusal {
     pub code: ErrorCode,
     pub message: String,
+    /// Which record of the batch it was, where one can be named.
+    pub record: Option<i32>,
 }
 
 impl Refusal {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into() }
+        Refusal { code, message: message.into(), record: None }
     }
 }
 
@@ -149,8 +151,10 @@ fn every_record_has_a_key(batch: &Batch) -> Result<(), Refusal> {
     let malformed = || Refusal::new(ErrorCode::InvalidRecord, "the records are not well formed");
     let inflated = batch::inflate(batch.bytes(), batch.header()).map_err(|_| malformed())?;
     for record in batch::Records::of(&inflated, batch.header()) {
-        if record.map_err(|_| malformed())?.key.is_none() {
-            return Err(Refusal::new(ErrorCode::InvalidRecord, "a compacted topic takes no record without a key"));
+        let record = record.map_err(|_| malformed())?;
+        if record.key.is_none() {
+            let refusal = Refusal::new(ErrorCode::InvalidRecord, "a compacted topic takes no record without a key");
+            return Err(Refusal { record: Some(record.offset_delta), ..refusal });
         }
     }
     Ok(())
@@ -224,21 +228,26 @@ pub fn published(
                 PublishError::NotInTransaction => Some("transactions are not open on this partition".to_owned()),
                 _ => None,
             };
-            (unpublished(index, errors::publish(&error), message), retry_after_ms)
+            let refusal = Refusal::new(errors::publish(&error), message.unwrap_or_default());
+            (unpublished(index, refusal), retry_after_ms)
         }
     }
 }
 
 /// The answer for one partition that took nothing.
-pub fn unpublished(index: i32, code: ErrorCode, message: Option<String>) -> PartitionProduceResponse {
+pub fn unpublished(index: i32, refusal: Refusal) -> PartitionProduceResponse {
+    let Refusal { code, message, record } = refusal;
+    let message = (!message.is_empty()).then(|| Text::from(message));
+    let record_error =
+        |batch_index| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: message.clone() };
     PartitionProduceResponse {
         index,
         error_code: code.number(),
         base_offset: -1,
         log_append_time_ms: -1,
         log_start_offset: -1,
-        record_errors: Vec::new(),
-        error_message: message.map(Text::from),
+        record_errors: record.into_iter().map(record_error).collect(),
+        error_message: message,
     }
 }
 

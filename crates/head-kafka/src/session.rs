@@ -9,7 +9,7 @@
 //! in the order they were sent, and whatever follows a Produce on its connection sees what it wrote; Apache Kafka, which takes
 //! one request of a connection at a time, promises no less.
 //!
-//! Bounds: `inflight_requests_max` and `inflight_bytes_max` (requests not yet answered, and answers not yet taken, by bytes). At
+//! Bounds: `inflight_requests_max` and `inflight_bytes_max` (requests not yet answered, as sent and as decoded, and answers not yet taken). At
 //! a bound the connection is not read. One request of up to `request_bytes_max` may pass the byte bound.
 //!
 //! Driver: after every call of a `handle_*`, take `poll_command`, `poll_output`, `poll_served` until they give nothing, then look
@@ -87,7 +87,7 @@ struct Queued {
     key: ApiKey,
     format: Format,
     correlation_id: i32,
-    /// Of its frame.
+    /// Of its frame, and of its lists once decoded.
     bytes: usize,
     arrived_us: u64,
     state: State,
@@ -280,8 +280,8 @@ impl Session {
     fn enqueue(&mut self, now: Now, frame: Frame) -> Result<(), Close> {
         let Frame { key, version, correlation_id, body, bytes } = frame;
         let format = Format { version, flexible: key.is_flexible(version) };
-        let request = match Request::read(key, format, body) {
-            Ok(request) => request,
+        let (request, bytes) = match Request::read(key, format, body) {
+            Ok((request, decoded_bytes)) => (request, bytes + decoded_bytes),
             Err(malformed) => return self.close(format!("{key:?} version {version}: {malformed}")),
         };
         self.queue_bytes += bytes;

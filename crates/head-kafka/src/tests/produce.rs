@@ -272,6 +272,9 @@ fn a_compacted_topic_takes_only_records_with_keys() {
     let record =
         NewRecord { timestamp_ms: WALL_MS as i64, value: Some(Bytes::from_static(b"v")), ..NewRecord::default() };
     let without_key = batch::build(&[record], Numbering::NONE).bytes().clone();
-    assert_eq!(refused(&mut client, Some(without_key)), 87);
+    let answer = only(client.call(9, &produce_request("t", 0, -1, Some(without_key))));
+    assert_eq!((answer.error_code, answer.base_offset), (87, -1));
+    assert_eq!(answer.record_errors[0].batch_index, 0);
+    assert_eq!(answer.record_errors[0].batch_index_error_message, answer.error_message);
     client.produce("t", 0, &["v"]);
 }

@@ -56,7 +56,7 @@ pub fn start(cx: &mut Cx<'_>, request: CreateTopicsRequest) -> Result<Running, O
                 // Stands until the reply takes its place.
                 running.response.topics.push(refused(&topic.name, ErrorCode::RequestTimedOut, None));
             }
-            Err(Refusal { code, message }) => {
+            Err(Refusal { code, message, .. }) => {
                 running.response.topics.push(refused(&topic.name, code, Some(message)));
             }
         }

@@ -63,7 +63,8 @@ pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outco
         if cx.settings.auto_create_topics && request.allow_auto_topic_creation {
             for topic in topics.iter().filter(|topic| topic.topic_id == NO_ID) {
                 let Some(name) = &topic.name else { continue };
-                if map::topic_named(cx.catalog, cx.who, name.as_str()).is_err() {
+                let missing = map::topic_named(cx.catalog, cx.who, name.as_str()).is_err();
+                if missing && map::is_topic_name(name.as_str()) {
                     running.making.push(name.clone());
                 }
             }

@@ -81,16 +81,17 @@ pub enum Request {
 }
 
 impl Request {
-    /// Decodes the whole of `body`.
+    /// Decodes the whole of `body`; says also how many bytes of memory that took beside the body itself.
     ///
     /// # Errors
     /// It is not such a request.
-    pub fn read(key: ApiKey, format: Format, body: Bytes) -> Result<Request, Malformed> {
-        let mut reader = Reader::new(body);
-        let reader = &mut reader;
+    pub fn read(key: ApiKey, format: Format, body: Bytes) -> Result<(Request, usize), Malformed> {
+        let reader = &mut Reader::new(body);
         let request = match key {
             // Its body is of a layout unknown here; the answer does not depend on it.
-            ApiKey::ApiVersions if !key.taken().contains(&format.version) => return Ok(Request::ApiVersions(None)),
+            ApiKey::ApiVersions if !key.taken().contains(&format.version) => {
+                return Ok((Request::ApiVersions(None), 0));
+            }
             ApiKey::ApiVersions => Request::ApiVersions(Some(Field::read(reader, format)?)),
             ApiKey::CreateTopics => Request::CreateTopics(Field::read(reader, format)?),
             ApiKey::DeleteTopics => Request::DeleteTopics(Field::read(reader, format)?),
@@ -101,7 +102,7 @@ impl Request {
             ApiKey::Produce => Request::Produce(Field::read(reader, format)?),
         };
         reader.end()?;
-        Ok(request)
+        Ok((request, reader.decoded_bytes()))
     }
 }
 

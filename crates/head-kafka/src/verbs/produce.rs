@@ -35,7 +35,7 @@ pub fn start(cx: &mut Cx<'_>, request: ProduceRequest) -> Result<Running, Outcom
         let partition_responses = if matches!(running.acks, -1..=1) {
             running.send(cx, &topic)
         } else {
-            let refuse = |index| map::unpublished(index, ErrorCode::InvalidRequiredAcks, None);
+            let refuse = |index| map::unpublished(index, Refusal::new(ErrorCode::InvalidRequiredAcks, ""));
             topic.partition_data.iter().map(|partition| refuse(partition.index)).collect()
         };
         let response = TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses };
@@ -60,7 +60,7 @@ impl Running {
         for partition in &topic.partition_data {
             let publishing = found.and_then(|topic| Ok((topic, map::place(cx.catalog, topic, partition.index)?)));
             let publishing = match publishing {
-                Err(code) => Err(Refusal::new(code, String::new())),
+                Err(code) => Err(Refusal::new(code, "")),
                 Ok((topic, place)) => {
                     map::publish(topic, &place, partition.records.as_ref(), cx.format.version, cx.now)
                         .map(|publishing| (place, publishing))
@@ -72,12 +72,10 @@ impl Running {
                     self.sent.push((topic_at, responses.len() as u32, publishing.log_append_time_ms));
                     cx.send(part, (place.shard, publishing.command));
                     // Stands until the reply takes its place.
-                    responses.push(map::unpublished(partition.index, ErrorCode::RequestTimedOut, None));
+                    let unknown = Refusal::new(ErrorCode::RequestTimedOut, "");
+                    responses.push(map::unpublished(partition.index, unknown));
                 }
-                Err(Refusal { code, message }) => {
-                    let message = (!message.is_empty()).then_some(message);
-                    responses.push(map::unpublished(partition.index, code, message));
-                }
+                Err(refusal) => responses.push(map::unpublished(partition.index, refusal)),
             }
         }
         responses

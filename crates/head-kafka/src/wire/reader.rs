@@ -64,6 +64,11 @@ impl Reader {
         if self.bytes.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 
+    /// What the arrays read so far take in memory.
+    pub fn decoded_bytes(&self) -> usize {
+        DECODED_BYTES_MAX - self.memory_left
+    }
+
     /// What has not been read.
     pub fn rest(self) -> Bytes {
         self.bytes
