@@ -2,7 +2,8 @@
 //! What one flush of the log costs on this machine: wall time and CPU time of append + write + sync, on recycled slots.
 //!
 //! `cargo run --release -p media --example wal_flush [DIRECTORY]` prints one line a size, then the same with a paced blob written
-//! beside it, then what the first sync of a slot-sized file costs with and without pacing. A few seconds; about 500 MiB of disk, removed at the end.
+//! beside it, then what the last sync of a blob costs with and without pacing. In between, the time to open a log with a full tail.
+//! Ten seconds; about 1 GiB of disk, removed at the end.
 
 use bytes::Bytes;
 use media::disk::real::RealDisk;
@@ -101,6 +102,32 @@ fn write_blobs(directory: &Path, paced: bool, stop: &AtomicBool) -> u64 {
     number * 64
 }
 
+/// What a start spends on a full tail, with the files in the page cache.
+fn open_of_a_tail(directory: &Path) {
+    for (frames, frame_bytes) in [(2500, 64 * 1024), (40_000, 4096)] {
+        let mut log = Log::recycled(directory);
+        let from = log.last + 1;
+        let body = Bytes::from(vec![7; frame_bytes - 64]);
+        for _ in 0..frames {
+            log.last += 1;
+            log.wal.submit(WalOp::Append { lsn: Lsn(log.last), body: body.clone() });
+        }
+        while log.wal.poll_done().is_some() || !log.wal.idle() {}
+        drop(log);
+        let began = Instant::now();
+        let mut options = WalOptions::new(SHARD, [1; 16], 0);
+        options.slot_bytes = 32 * MIB;
+        let disk = RealDisk::open(directory).expect("the directory");
+        let (_, opened) = LocalWal::open(disk, options, Lsn(from)).expect("the log opens");
+        println!(
+            "open of {} frames, {} MiB of slots read: {} ms",
+            opened.frames.len(),
+            opened.frames.len() * frame_bytes / MIB as usize,
+            began.elapsed().as_millis()
+        );
+    }
+}
+
 /// The sync at the end of a file of 64 MiB.
 fn last_sync(directory: &Path, paced: bool) {
     let disk = RealDisk::open(directory).expect("a directory to write in");
@@ -133,6 +160,9 @@ fn main() {
     for kib in [4, 32, 128, 1024] {
         measure(&mut log, "alone", kib * 1024, Duration::from_secs(1));
     }
+    drop(log);
+    open_of_a_tail(&directory.join("tail"));
+    let mut log = Log::recycled(&directory.join("beside"));
     for (paced, title) in [(true, "beside a paced blob"), (false, "beside an unpaced one")] {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {

@@ -204,6 +204,7 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
             Some(life) if all.items.iter().any(|item| item.frame.header.life == life) => {
                 all.items.into_iter().filter(|item| item.frame.header.life == life).collect()
             }
+            _ if header_life != Life::NONE => Vec::new(),
             _ => all.items,
         };
         let items: Vec<Item> = items.into_iter().filter(|item| item.frame.header.life > header_life).collect();
@@ -400,7 +401,8 @@ pub(super) fn scan(
                 items.push(Item { at, frame, body });
                 at += frame.bytes();
             }
-            Err(FrameFault::Newer(feature)) => {
+            // Only what bears this life was written by a newer version; the rest may be anyone's bytes.
+            Err(FrameFault::Newer(feature)) if frame::claimed_life(rest).is_some_and(|life| lives.contains(&life)) => {
                 let name = FileName::WalSlot { shard: question.shard, slot }.to_string();
                 return Err(WalOpenError::Newer { name, feature });
             }

@@ -577,31 +577,40 @@ fn a_tail_of_many_full_slots_survives_restarts() {
 #[test]
 fn what_a_client_publishes_is_never_taken_for_a_frame() {
     // A client that knows cluster, slot and position, but not the nonce, sends bytes that look like a frame which proves that
-    // frames far ahead were durable. Then its own frame is torn so that only those bytes survive.
-    let disk = TestDisk::new();
-    let (mut wal, _) = open(&disk, 1);
-    flush(&mut wal, 1..=1, 100);
-    let at = 3 * PAGE;
-    let header = FrameHeader {
-        kind: FrameKind::Data,
-        shard: SHARD,
-        body_bytes: 0,
-        life: Life { epoch: ShardEpoch(1), turn: 1, nonce: 0 },
-        lsn: Lsn(900),
-        durable: Lsn(899),
-        previous_crc: 0,
-    };
-    let (forged, _) = frame::encode(&header, Place { cluster_id: &CLUSTER, slot: 0, at }, &[]);
-    let mut body = vec![0; PAGE as usize - frame::HEADER_BYTES];
-    body.extend_from_slice(&forged);
-    body.resize(body.len() + 10_000, 0);
-    wal.submit(WalOp::Append { lsn: Lsn(2), body: Bytes::from(body) });
-    wal.advance();
-    let mut bytes = disk.bytes(file(0)).unwrap();
-    assert_eq!(frame::claimed_life(&bytes[at as usize..]), Some(header.life), "the case stands where it must");
-    bytes[2 * PAGE as usize..3 * PAGE as usize].fill(0);
-    disk.set_bytes(file(0), bytes);
-    check(&open(&disk, 1).1, 1, 1, 100);
+    // frames far ahead were durable, or like one of a newer version. Then its own frame is torn so that only those bytes survive.
+    for newer in [false, true] {
+        let disk = TestDisk::new();
+        let (mut wal, _) = open(&disk, 1);
+        flush(&mut wal, 1..=1, 100);
+        let at = 3 * PAGE;
+        let header = FrameHeader {
+            kind: FrameKind::Data,
+            shard: SHARD,
+            body_bytes: 0,
+            life: Life { epoch: ShardEpoch(1), turn: 1, nonce: 0 },
+            lsn: Lsn(900),
+            durable: Lsn(899),
+            previous_crc: 0,
+        };
+        let place = Place { cluster_id: &CLUSTER, slot: 0, at };
+        let (mut forged, _) = frame::encode(&header, place, &[]);
+        if newer {
+            forged[5] = 9;
+            let covered = [&CLUSTER[..], &0u32.to_le_bytes(), &at.to_le_bytes(), &forged[..60]].concat();
+            forged[60..].copy_from_slice(&model::crc::crc32c(&covered).to_le_bytes());
+            assert!(matches!(frame::decode(place, SHARD, &forged), Err(frame::FrameFault::Newer(_))));
+        }
+        let mut body = vec![0; PAGE as usize - frame::HEADER_BYTES];
+        body.extend_from_slice(&forged);
+        body.resize(body.len() + 10_000, 0);
+        wal.submit(WalOp::Append { lsn: Lsn(2), body: Bytes::from(body) });
+        wal.advance();
+        let mut bytes = disk.bytes(file(0)).unwrap();
+        assert_eq!(frame::claimed_life(&bytes[at as usize..]), Some(header.life), "the case stands where it must");
+        bytes[2 * PAGE as usize..3 * PAGE as usize].fill(0);
+        disk.set_bytes(file(0), bytes);
+        check(&open(&disk, 1).1, 1, 1, 100);
+    }
 }
 
 #[test]
@@ -616,6 +625,22 @@ fn a_frame_larger_than_a_slot_gets_one_that_fits() {
     disk.cut_power(|_| 0);
     let (_, opened) = open(&disk, 6);
     assert_eq!(opened.frames, [(Lsn(6), body_of(6, 200_000))]);
+}
+
+#[test]
+fn slots_of_a_smaller_tail_do_not_bind_a_larger_one() {
+    let disk = TestDisk::new();
+    let (mut wal, _) = open(&disk, 1);
+    prepare_all(&mut wal);
+    drop(wal);
+    let larger = WalOptions { slot_bytes: 8 * SLOT_BYTES, ..options() };
+    let (mut wal, _) = LocalWal::open(disk.clone(), larger.clone(), Lsn(1)).unwrap();
+    let frames = larger.slot_bytes * 4 / 8192;
+    for lsn in 1..=frames {
+        flush(&mut wal, lsn..=lsn, 6000);
+    }
+    drop(wal);
+    check(&LocalWal::open(disk, larger, Lsn(1)).unwrap().1, 1, frames, 6000);
 }
 
 #[test]

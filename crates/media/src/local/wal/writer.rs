@@ -74,7 +74,7 @@ impl<D: Disk> LocalWal<D> {
         Some(preparation)
     }
 
-    /// Takes a preparation back, ready or not.
+    /// Takes a preparation back, ready or not. Frames may have waited for it: poll afterwards.
     pub fn give_preparation(&mut self, preparation: SlotPreparation) {
         if !matches!(self.preparing, Some(Preparing::Away { slot }) if slot == preparation.slot()) {
             return;
@@ -307,11 +307,15 @@ impl<D: Disk> LocalWal<D> {
     /// how much of it is there already.
     fn wanted_preparation(&self) -> Option<(u32, u64, Option<u64>)> {
         let usual = self.options.slot_bytes;
+        let there: u64 = self.slots.iter().map(|slot| slot.bytes).sum();
         let unprepared = |slots_max: u32, bytes: u64| {
             let blank = self.slots.iter().position(|slot| slot.usage == Usage::Blank);
+            let number = self.slots.len() as u32;
+            // Slots made when the tail was smaller count for what they hold, not as one each.
+            let room = number < slots_max || there + bytes <= u64::from(slots_max) * usual;
             match blank {
                 Some(slot) => Some((slot as u32, bytes, Some(0))),
-                None if (self.slots.len() as u32) < slots_max => Some((self.slots.len() as u32, bytes, None)),
+                None if room => Some((number, bytes, None)),
                 None => None,
             }
         };
