@@ -116,7 +116,8 @@ def ten_thousand_half_open_connections():
             each = socket.create_connection(broker.host_port, timeout=20)
             each.sendall(b"\0\0")
             sockets.append(each)
-        until(lambda: broker.connection_count() > count, 60, "all connections are taken")
+        # From one address the broker keeps a bounded number, and lets the oldest that never asked anything go.
+        until(lambda: broker.connection_count() > 2000, 60, "connections are taken")
         grown = settled_memory(broker) - before
         expect(grown < 256 * MIB, f"the broker grew by {grown / MIB:.1f} MiB")
         for each in sockets:
@@ -162,7 +163,8 @@ def unknown_request_or_version():
 @bad_input
 def api_versions_above_the_top_is_answered_in_the_oldest_layout():
     with Broker() as broker, Wire(broker.host_port) as wire:
-        answer = wire.ask(API_VERSIONS, 99, b"")
+        # As a newer client sends it: with a header of tagged fields, and a body that nobody here knows.
+        answer = wire.ask(API_VERSIONS, 99, noise(20), flexible=True)
         error = answer.take("h")
         ranges = dict((key, (low, high)) for key, low, high in answer.each(lambda: answer.take("hhh")))
         equal(error, UNSUPPORTED_VERSION, "error")
@@ -306,7 +308,7 @@ def a_request_that_does_not_arrive_is_given_up():
 
 @bad_input
 def a_connection_without_requests_is_given_up():
-    with Broker({"kafka.idle_max": "1s"}) as broker, Wire(broker.host_port) as wire:
+    with Broker({"kafka.idle_ms_max": "1s"}) as broker, Wire(broker.host_port) as wire:
         expect(wire.closed_within(CLOSE_S_MAX), "an idle connection stays open")
 
 

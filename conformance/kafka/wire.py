@@ -58,12 +58,13 @@ def record(delta, timestamp_delta, key, value, headers=()):
 
 def batch(records, *, count=None, last_delta=None, magic=2, attributes=0, crc=None, body=None, producer=(-1, -1, -1)):
     """One record batch. Every lie that a test wants is an argument."""
-    base = records[0].timestamp_ms or 0 if records else 0
-    times = [each.timestamp_ms or 0 for each in records] or [0]
+    # Records without a time are of now: retention goes by it.
+    now_ms = int(time.time() * 1000)
+    times = [now_ms if each.timestamp_ms is None else each.timestamp_ms for each in records] or [now_ms]
+    base = times[0]
     if body is None:
         body = b"".join(
-            record(delta, (each.timestamp_ms or 0) - base, each.key, each.value, each.headers)
-            for delta, each in enumerate(records)
+            record(delta, times[delta] - base, each.key, each.value, each.headers) for delta, each in enumerate(records)
         )
     count = len(records) if count is None else count
     last_delta = count - 1 if last_delta is None else last_delta
@@ -82,8 +83,11 @@ def message_set(magic, value):
     return struct.pack(">qi", 0, len(message)) + message
 
 
-def request(api_key, version, correlation, body):
+def request(api_key, version, correlation, body, flexible=False):
     head = struct.pack(">hhi", api_key, version, correlation) + string("conformance")
+    if flexible:
+        # No tagged fields.
+        head += b"\0"
     return struct.pack(">i", len(head) + len(body)) + head + body
 
 
@@ -130,9 +134,9 @@ class Wire:
     def __exit__(self, *_):
         self.close()
 
-    def send(self, api_key, version, body):
+    def send(self, api_key, version, body, flexible=False):
         self.correlation += 1
-        self.socket.sendall(request(api_key, version, self.correlation, body))
+        self.socket.sendall(request(api_key, version, self.correlation, body, flexible))
         return self.correlation
 
     def receive(self):
@@ -171,8 +175,8 @@ class Wire:
                 return True
         return False
 
-    def ask(self, api_key, version, body):
-        correlation = self.send(api_key, version, body)
+    def ask(self, api_key, version, body, flexible=False):
+        correlation = self.send(api_key, version, body, flexible)
         answer = self.receive()
         expect(answer != CLOSED, f"the connection was closed upon request {api_key} version {version}")
         expect(answer[0] == correlation, "the answer is for another request")

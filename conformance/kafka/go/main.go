@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const callMax = 30 * time.Second
@@ -166,15 +167,21 @@ func (p *program) answer(asked *request, told answer) error {
 		_, err = admin.DeleteTopic(ctx, asked.Topic)
 		return err
 	case "topics":
-		admin, err := p.administrator()
+		// Asked of the broker each time: kadm would answer from what it was told a moment ago.
+		inner, err := p.client()
 		if err != nil {
 			return err
 		}
-		topics, err := admin.ListTopics(ctx)
+		defer inner.Close()
+		listed, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, inner)
 		if err != nil {
 			return err
 		}
-		told["topics"] = topics.Names()
+		names := []string{}
+		for _, topic := range listed.Topics {
+			names = append(names, *topic.Topic)
+		}
+		told["topics"] = names
 	case "open_producer":
 		return p.openProducer(asked)
 	case "send":
