@@ -43,6 +43,8 @@ struct File {
     synced: Vec<u8>,
     /// Written since the last sync, in order.
     unsynced: Vec<(u64, Vec<u8>)>,
+    /// What a failed sync covered.
+    forgotten: Vec<(u64, Vec<u8>)>,
 }
 
 impl Default for TestDisk {
@@ -87,7 +89,9 @@ impl TestDisk {
         let store = &mut *store;
         for file in store.files.values_mut() {
             let mut bytes = std::mem::take(&mut file.synced);
-            for (at, written) in std::mem::take(&mut file.unsynced) {
+            let mut writes = std::mem::take(&mut file.forgotten);
+            writes.append(&mut file.unsynced);
+            for (at, written) in writes {
                 for (index, sector) in written.chunks(SECTOR_BYTES).enumerate() {
                     let kept = match choose(3) {
                         0 => continue,
@@ -136,7 +140,7 @@ impl TestDisk {
         let mut store = self.lock();
         let store = &mut *store;
         if let Some(file) = store.names.get(&name).and_then(|file| store.files.get_mut(file)) {
-            *file = File { synced: bytes.clone(), bytes, unsynced: Vec::new() };
+            *file = File { synced: bytes.clone(), bytes, ..File::default() };
         }
     }
 
@@ -152,7 +156,7 @@ impl TestDisk {
             let (from, mut to) = (self.lock(), copy.lock());
             for (name, file) in &from.names {
                 let Some(file_bytes) = from.files.get(file).map(|file| file.bytes.clone()) else { continue };
-                to.files.insert(*file, File { synced: file_bytes.clone(), bytes: file_bytes, unsynced: Vec::new() });
+                to.files.insert(*file, File { synced: file_bytes.clone(), bytes: file_bytes, ..File::default() });
                 to.names.insert(*name, *file);
                 to.durable_names.insert(*name, *file);
             }
@@ -196,6 +200,12 @@ impl Disk for TestDisk {
 impl Store {
     fn run(&mut self, op: DiskOp) -> Result<DiskDone, DiskError> {
         if let Some(error) = self.fault.as_mut().and_then(|fault| fault(&op)) {
+            if let DiskOp::Sync { file } = op
+                && let Ok(file) = self.file(file)
+            {
+                // The system forgets that these were not written: they read well and no later sync covers them.
+                file.forgotten.append(&mut file.unsynced);
+            }
             return Err(error);
         }
         match op {
@@ -225,7 +235,13 @@ impl Store {
             DiskOp::Sync { file } => {
                 let file = self.file(file)?;
                 if !file.unsynced.is_empty() {
-                    file.synced.clone_from(&file.bytes);
+                    if file.forgotten.is_empty() {
+                        file.synced.clone_from(&file.bytes);
+                    } else {
+                        for (at, written) in &file.unsynced {
+                            put(&mut file.synced, *at as usize, written);
+                        }
+                    }
                     file.unsynced.clear();
                 }
                 Ok(DiskDone::Done)

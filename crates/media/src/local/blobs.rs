@@ -42,7 +42,7 @@ enum Step {
     Sync(Put),
     Rename(Put),
     SyncDir(Put),
-    /// It failed: the temporary file goes, then the error is reported.
+    /// It failed: the file goes, then the error is reported.
     GiveUp(MediaError),
     Get {
         name: BlobName,
@@ -207,10 +207,10 @@ impl<D: Disk> LocalBlobs<D> {
                 let error = error.on(put.name);
                 self.give_up(tag, put.name, error);
             }
-            // It has its name; whether that lasts is not known.
+            // Whether its name would last is not known: it goes, and another try finds the name free.
             (Step::SyncDir(put), Err(error)) => {
                 let error = error.on(put.name);
-                self.finish(tag, BlobDone::Put(Err(error)));
+                self.start(tag, Step::GiveUp(error), DiskOp::Remove { file: FileName::Blob(put.name) });
             }
             (Step::GiveUp(error), _) => self.finish(tag, BlobDone::Put(Err(error))),
             (Step::Get { name, at, len }, Ok(DiskDone::Read(bytes))) => {
@@ -356,11 +356,24 @@ mod tests {
     #[test]
     fn a_name_that_is_seen_after_a_kill_is_durable_once_the_start_is_over() {
         let disk = TestDisk::new();
-        disk.fail(|op| matches!(op, DiskOp::SyncDir { .. }).then(|| DiskError::Io("killed".into())));
+        let killed = |op: &DiskOp| matches!(op, DiskOp::SyncDir { .. } | DiskOp::Remove { .. });
+        disk.fail(move |op| killed(op).then(|| DiskError::Io("killed".into())));
         assert!(put(&mut LocalBlobs::new(disk.clone())).is_err());
         disk.heal();
         let mut blobs = LocalBlobs::new(disk.clone());
         blobs.clean_tmp(ShardId(0)).unwrap();
+        disk.cut_power(|_| 0);
+        assert_eq!(disk.names(), [FileName::Blob(segment(1))]);
+    }
+
+    #[test]
+    fn a_put_whose_name_could_not_be_made_durable_can_be_tried_again() {
+        let disk = TestDisk::new();
+        disk.fail(|op| matches!(op, DiskOp::SyncDir { .. }).then(|| DiskError::Io("input/output error".into())));
+        let mut blobs = LocalBlobs::new(disk.clone());
+        assert!(matches!(put(&mut blobs), Err(MediaError::Io { .. })));
+        disk.heal();
+        put(&mut blobs).unwrap();
         disk.cut_power(|_| 0);
         assert_eq!(disk.names(), [FileName::Blob(segment(1))]);
     }

@@ -202,12 +202,19 @@ impl SlotPreparation {
         })
     }
 
-    /// The outcome of `next_op`. After an error the same step can be tried again.
+    /// The outcome of `next_op`. After an error it can be gone on with.
     pub(super) fn took(&mut self, outcome: Result<DiskDone, DiskError>) -> Result<(), MediaError> {
         match (self.stage, outcome) {
             // A run that ended here has left it behind.
             (Stage::Create, Err(DiskError::Exists)) => {}
-            (_, Err(error)) => return Err(error.on(self.file())),
+            (stage, Err(error)) => {
+                // Of what a failed sync covered nothing is known, and a second one proves nothing: everything is written again.
+                if matches!(stage, Stage::SyncFill | Stage::SyncHeader) {
+                    self.filled = 0;
+                    self.stage = Stage::Fill;
+                }
+                return Err(error.on(self.file()));
+            }
             (_, Ok(_)) => {}
         }
         self.stage = match self.stage {
@@ -255,6 +262,7 @@ fn u64_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::disk::TestDisk;
 
     fn header() -> SlotHeader {
         SlotHeader {
@@ -282,6 +290,30 @@ mod tests {
         assert_eq!(decode(&[0; PAGE_BYTES]), SlotPage::Blank);
         assert_eq!(decode(&[]), SlotPage::Blank);
         assert!(matches!(decode(&page[..100]), SlotPage::Bad(_)));
+    }
+
+    #[test]
+    fn after_a_failed_sync_a_slot_is_written_anew() {
+        for failing in [2, 4, 6] {
+            let disk = TestDisk::new();
+            let header = SlotHeader { slot_bytes: 2 * STEP_BYTES, ..header() };
+            let mut preparation = SlotPreparation::new(header, None);
+            let mut syncs = 0;
+            disk.fail(move |op| {
+                syncs += u32::from(matches!(op, DiskOp::Sync { .. }));
+                (matches!(op, DiskOp::Sync { .. }) && syncs * 2 == failing).then(|| {
+                    // What it covered is lost though the next sync will succeed.
+                    DiskError::Io("input/output error".into())
+                })
+            });
+            while preparation.step(&mut disk.clone()) != Ok(true) {}
+            let writes = disk.bytes(preparation.file()).unwrap();
+            assert_eq!(writes.len() as u64, 2 * STEP_BYTES);
+            disk.cut_power(|_| 0);
+            let bytes = disk.bytes(preparation.file()).unwrap();
+            assert_eq!(bytes.len() as u64, 2 * STEP_BYTES);
+            assert!(matches!(decode(&bytes), SlotPage::Header(header, _) if header.life == Life::NONE));
+        }
     }
 
     #[test]

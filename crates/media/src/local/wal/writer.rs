@@ -13,6 +13,7 @@ use super::{Flight, FlightStage, LocalWal, Preparing, Slot, Usage};
 use crate::disk::{Disk, DiskDone, DiskError, DiskOp, FileName};
 use bytes::{Bytes, BytesMut};
 use model::Lsn;
+use model::crc::crc32c;
 use model::media::{MediaError, WalDone};
 use model::planted::{Bug, planted};
 
@@ -186,7 +187,11 @@ impl<D: Disk> LocalWal<D> {
             old.usage = if last < self.trimmed_below { Usage::Free } else { Usage::Held { last } };
         }
         let turn = self.active_life.turn.saturating_add(1);
-        self.active_life = Life { epoch: self.epoch, turn, nonce: self.options.nonce };
+        // An open that was cut off has left no trace of its epoch, perhaps, but some of its copies: another open of the same epoch
+        // must not take them for its own, even where the random bits are always the same (as in a test).
+        let facts = [base.0, copies_through.0, u64::from(previous_crc), self.durable.0].map(u64::to_le_bytes);
+        let nonce = self.options.nonce ^ u64::from(crc32c(facts.as_flattened()));
+        self.active_life = Life { epoch: self.epoch, turn, nonce };
         let state = &mut self.slots[slot as usize];
         state.usage = Usage::Active;
         let (page, crc) = SlotHeader {
