@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Kafka head: speaks the protocol of Apache Kafka 4.3.1's client listener.
 //!
-//! Spoken: ApiVersions, Metadata, CreateTopics, DeleteTopics, InitProducerId (idempotent), Produce, Fetch, ListOffsets, each in
+//! Spoken: ApiVersions, Metadata, FindCoordinator, CreateTopics, DeleteTopics, InitProducerId (idempotent), Produce, Fetch, ListOffsets, each in
 //! every version that Apache Kafka 4.3.1 announces (`wire/api_key.rs`; the error numbers in `errors.rs`; an overview in
 //! `docs/internals/kafka-head.md`).
 //! Not spoken, and not announced: groups, transactions, share groups, ACLs, SASL, the other admin requests. Message sets (record

@@ -52,6 +52,7 @@ pub fn api_name(api_key: i16) -> &'static str {
         Some(ApiKey::Fetch) => "Fetch",
         Some(ApiKey::ListOffsets) => "ListOffsets",
         Some(ApiKey::Metadata) => "Metadata",
+        Some(ApiKey::FindCoordinator) => "FindCoordinator",
         Some(ApiKey::ApiVersions) => "ApiVersions",
         Some(ApiKey::CreateTopics) => "CreateTopics",
         Some(ApiKey::DeleteTopics) => "DeleteTopics",

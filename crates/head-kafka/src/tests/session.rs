@@ -35,7 +35,7 @@ fn what_is_not_this_protocol_ends_the_connection_at_its_first_bytes() {
 
 #[test]
 fn an_unknown_kind_or_version_ends_the_connection_before_its_body_came() {
-    assert!(closes(&head(1_000_000, 10, 4)).contains("kind 10"));
+    assert!(closes(&head(1_000_000, 11, 4)).contains("kind 11"));
     assert!(closes(&head(1_000_000, -1, 0)).contains("kind -1"));
     for version in [-1, 0, 1, 2, 14, i16::MAX] {
         assert!(closes(&head(1_000_000, 0, version)).contains("Produce version"), "announced from 0, taken from 3");
@@ -57,7 +57,6 @@ fn a_request_that_is_not_well_formed_ends_the_connection() {
     };
     assert!(closes(&metadata(&[0, 0])).contains("too early"));
     assert!(closes(&metadata(&[0x7f, 0xff, 0xff, 0xff, 0, 0])).contains("length"));
-    assert!(closes(&metadata(&[0, 0, 0, 0, 9])).contains("left over"));
     assert!(closes(&metadata(&[0, 0, 0, 1, 0, 1, 0xff])).contains("UTF-8"));
     assert!(closes(&metadata(&[0, 0, 0, 1, 0xff, 0xfe])).contains("length"));
     let mut long_client_id = head(10, 3, 1);

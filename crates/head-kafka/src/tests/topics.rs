@@ -37,7 +37,17 @@ fn exactly_what_is_spoken_is_announced() {
         assert_eq!(answer.error_code, 0);
         let ranges: Vec<_> =
             answer.api_keys.iter().map(|key| (key.api_key, key.min_version, key.max_version)).collect();
-        let expected = [(0, 0, 13), (1, 4, 18), (2, 1, 11), (3, 0, 13), (18, 0, 4), (19, 2, 7), (20, 1, 6), (22, 0, 5)];
+        let expected = [
+            (0, 0, 13),
+            (1, 4, 18),
+            (2, 1, 11),
+            (3, 0, 13),
+            (10, 0, 6),
+            (18, 0, 4),
+            (19, 2, 7),
+            (20, 1, 6),
+            (22, 0, 5),
+        ];
         assert_eq!(ranges, expected, "version {version}");
         assert!(answer.supported_features.is_empty() && answer.finalized_features.is_empty());
     }
@@ -62,6 +72,35 @@ fn a_client_that_will_not_say_its_name_is_refused() {
     let mut client = Client::new();
     let answer = client.call(3, &software(3).with_client_software_name(text("")));
     assert_eq!((answer.error_code, answer.api_keys.len()), (42, 0));
+}
+
+// FindCoordinator
+
+#[test]
+fn the_one_broker_coordinates_everything() {
+    use kafka_protocol::messages::FindCoordinatorRequest;
+    let mut client = Client::new();
+    for version in 0..=6 {
+        let types = if version >= 6 { 0..=2 } else { 0..=i8::from(version >= 1) };
+        for key_type in types {
+            let request = FindCoordinatorRequest::default().with_key_type(key_type);
+            if version < 4 {
+                let answer = client.call(version, &request.with_key(text("g")));
+                assert_eq!((answer.error_code, answer.node_id.0, answer.port), (0, 0, 9092), "version {version}");
+                assert_eq!(answer.host.as_str(), "127.0.0.1");
+            } else {
+                let answer = client.call(version, &request.with_coordinator_keys(vec![text("g"), text("h")]));
+                let keys: Vec<_> = answer.coordinators.iter().map(|found| found.key.as_str()).collect();
+                assert_eq!(keys, ["g", "h"]);
+                let found = &answer.coordinators[1];
+                assert_eq!((found.error_code, found.node_id.0, found.port), (0, 0, 9092));
+                assert_eq!(found.host.as_str(), "127.0.0.1");
+            }
+        }
+    }
+    let strange = FindCoordinatorRequest::default().with_key_type(3).with_coordinator_keys(vec![text("g")]);
+    let answer = client.call(6, &strange);
+    assert_eq!((answer.coordinators[0].error_code, answer.coordinators[0].node_id.0), (42, -1));
 }
 
 // Metadata

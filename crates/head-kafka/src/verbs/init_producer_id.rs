@@ -3,8 +3,7 @@
 //! bumps epochs for transactional ids only).
 //!
 //! A transactional id is refused with UNSUPPORTED_VERSION: no client retries it, and its text is the truth (this broker does not
-//! speak that part). Clients hardly get here, because they look for a transaction coordinator first and FindCoordinator is not
-//! announced.
+//! speak that part).
 
 use super::{Cx, Outcome};
 use crate::errors;

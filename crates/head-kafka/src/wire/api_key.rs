@@ -11,6 +11,7 @@ pub enum ApiKey {
     Fetch = 1,
     ListOffsets = 2,
     Metadata = 3,
+    FindCoordinator = 10,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -19,11 +20,12 @@ pub enum ApiKey {
 
 impl ApiKey {
     /// All of them, by number.
-    pub const ALL: [ApiKey; 8] = [
+    pub const ALL: [ApiKey; 9] = [
         ApiKey::Produce,
         ApiKey::Fetch,
         ApiKey::ListOffsets,
         ApiKey::Metadata,
+        ApiKey::FindCoordinator,
         ApiKey::ApiVersions,
         ApiKey::CreateTopics,
         ApiKey::DeleteTopics,
@@ -48,6 +50,7 @@ impl ApiKey {
             ApiKey::Fetch => 4..=18,
             ApiKey::ListOffsets => 1..=11,
             ApiKey::Metadata => 0..=13,
+            ApiKey::FindCoordinator => 0..=6,
             ApiKey::ApiVersions => 0..=4,
             ApiKey::CreateTopics => 2..=7,
             ApiKey::DeleteTopics => 1..=6,
@@ -70,6 +73,7 @@ impl ApiKey {
             ApiKey::Fetch => 12,
             ApiKey::ListOffsets => 6,
             ApiKey::Metadata => 9,
+            ApiKey::FindCoordinator => 3,
             ApiKey::ApiVersions => 3,
             ApiKey::CreateTopics => 5,
             ApiKey::DeleteTopics => 4,

@@ -23,8 +23,6 @@ pub enum Malformed {
     Utf8,
     /// A field that must be there is null.
     Null,
-    /// Bytes are left over.
-    Trailing,
     /// More elements than anybody needs.
     TooMany,
 }
@@ -36,7 +34,6 @@ impl fmt::Display for Malformed {
             Malformed::Length => "a length in it is wrong",
             Malformed::Utf8 => "a string in it is not UTF-8",
             Malformed::Null => "a field in it is null",
-            Malformed::Trailing => "bytes are left over at its end",
             Malformed::TooMany => "it has too many elements",
         })
     }
@@ -51,17 +48,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `bytes`, which must be the whole message.
+    /// Reads from the start of `bytes`.
     pub fn new(bytes: Bytes) -> Reader {
         Reader { bytes, memory_left: DECODED_BYTES_MAX }
-    }
-
-    /// Everything has been read.
-    ///
-    /// # Errors
-    /// [`Malformed::Trailing`].
-    pub fn end(&self) -> Result<(), Malformed> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(Malformed::Trailing) }
     }
 
     /// What the arrays read so far take in memory.
