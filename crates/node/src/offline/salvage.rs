@@ -29,7 +29,7 @@ use kernel::format::FormatError;
 use kernel::format::v1::checkpoint::{self, ObjectKey};
 use kernel::format::v1::entry::{Entries, Record};
 use kernel::format::v1::object::Object;
-use kernel::format::v1::segment::SegmentWriter;
+use kernel::format::v1::segment::{SegmentWriter, salvage_index};
 use kernel::log::partition::{Hosted, HostedRow};
 use kernel::shard::{Loaded, ShardConfig};
 use kernel::spill::checkpoint::load;
@@ -303,7 +303,7 @@ impl OneShard {
                     Err(error) => {
                         let consequence = "the rest of the frame is lost";
                         report.findings.push(Finding::damage(
-                            &dir,
+                            dir,
                             None,
                             format!("frame {frame}: {error}"),
                             consequence,
@@ -440,11 +440,21 @@ impl OneShard {
             }
             Err(error) => {
                 let (at, why) = place_of(&error);
-                let consequence =
-                    "whose records it holds is not known any more: they are lost where nothing else has them";
-                let finding = Finding::damage(name, at, why, consequence);
-                report.findings.push(Finding { is_damage: is_listed || self.state_is_damaged, ..finding });
-                return Ok(Vec::new());
+                let mut read =
+                    |at: u64, bytes: u64| read_all(disk, FileName::Blob(name), at, bytes).ok().map(Bytes::from);
+                let saved = salvage_index(name, length, &mut read);
+                if let Ok((index, false)) = saved {
+                    report.findings.push(Finding::note(name, at, why, "undone: nothing of it is lost"));
+                    index
+                } else {
+                    let consequence =
+                        "whose records it holds is not known, or not of all: they are lost where nothing else has them";
+                    let finding = Finding::damage(name, at, why, consequence);
+                    let matters = is_listed || self.state_is_damaged;
+                    report.findings.push(Finding { is_damage: matters, ..finding });
+                    let Ok((index, _)) = saved else { return Ok(Vec::new()) };
+                    index
+                }
             }
         };
         let mut batches = Vec::new();

@@ -461,11 +461,24 @@ pub fn decode_sections<'a>(trailer: &Trailer, footer: &'a [u8]) -> Result<Vec<(S
 
 /// Reads the index out of the footer: the bytes at [`Trailer::footer`].
 pub fn decode_footer(trailer: &Trailer, footer: &[u8], file_bytes: u64) -> Result<SegmentIndex, FormatError> {
+    let sections = decode_sections(trailer, footer)?;
+    let (runs, blocks) = known_sections(trailer, &sections)?;
+    assemble(trailer, runs, blocks, file_bytes)
+}
+
+/// A section's bytes and where they stand in the file.
+type Placed<'a> = (u64, &'a [u8]);
+
+/// The sections of runs and of blocks. Another one that must be understood was written by a newer version.
+fn known_sections<'a>(
+    trailer: &Trailer,
+    sections: &[(Section, &'a [u8])],
+) -> Result<(Placed<'a>, Placed<'a>), FormatError> {
     let (mut runs, mut blocks) = (None, None);
-    for (section, body) in decode_sections(trailer, footer)? {
+    for (section, body) in sections {
         match section.tag {
-            SECTION_RUNS => runs = Some((section.at, body)),
-            SECTION_BLOCKS => blocks = Some((section.at, body)),
+            SECTION_RUNS => runs = Some((section.at, *body)),
+            SECTION_BLOCKS => blocks = Some((section.at, *body)),
             tag if section.must_be_understood => {
                 return Err(FormatError::Newer { feature: format!("segment section {tag}") });
             }
@@ -473,8 +486,15 @@ pub fn decode_footer(trailer: &Trailer, footer: &[u8], file_bytes: u64) -> Resul
         }
     }
     let missing = || FormatError::damaged(trailer.table_at, "a segment has sections 1 and 2");
-    let (runs_at, mut run_bytes) = runs.ok_or_else(missing)?;
-    let (blocks_at, mut block_bytes) = blocks.ok_or_else(missing)?;
+    Ok((runs.ok_or_else(missing)?, blocks.ok_or_else(missing)?))
+}
+
+fn assemble(
+    trailer: &Trailer,
+    (runs_at, mut run_bytes): Placed<'_>,
+    (blocks_at, mut block_bytes): Placed<'_>,
+    file_bytes: u64,
+) -> Result<SegmentIndex, FormatError> {
     let mut index = SegmentIndex {
         number: trailer.name.number,
         data_bytes: trailer.sections_at - DATA_START,
@@ -552,6 +572,10 @@ fn read_block(bytes: &mut &[u8], run: &Run, before: Option<Offset>, pos: u64, ti
     let first_offset = Offset(first_offset);
     Some(Block { first_offset, pos, bytes: length, crc: u32::from_le_bytes(*crc), max_timestamp_ms })
 }
+
+mod salvage;
+
+pub use salvage::salvage_index;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can still be known of a segment whose head, footer or trailer is damaged.
+//!
+//! Owns: undoing one flipped bit, making the block list again. Must not know: what becomes of the records.
+//!
+//! The head repeats what the trailer says, so it is not needed. In trailer, table and sections every single bit is tried until the
+//! checksum is right; the pieces are kept short, so that chance will not do it. The block list can be made again from the batches
+//! themselves, each a block of its own, as long as the run list says whose they are and which offsets they have.
+
+use super::*;
+use model::batch::{self, Header};
+
+/// A piece beyond this is not tried bit by bit: 8 * 4096 tries hit a 32-bit checksum by chance once in 130,000 times.
+const TRIED_BYTES_MAX: usize = 4096;
+
+/// The index of the segment called `name`, of which `read` gives bytes by position and length. True: the records go on behind what
+/// it covers, and cannot be told any more.
+pub fn salvage_index(
+    name: BlobName,
+    file_bytes: u64,
+    read: &mut dyn FnMut(u64, u64) -> Option<Bytes>,
+) -> Result<(SegmentIndex, bool), FormatError> {
+    let cut = |at: u64| FormatError::damaged(at, "the file cannot be read there");
+    let trailer_at = file_bytes.saturating_sub(HEAD_BYTES as u64);
+    let trailer_bytes = read(trailer_at, HEAD_BYTES as u64).ok_or_else(|| cut(trailer_at))?;
+    let trailer = match Trailer::decode(&trailer_bytes, name, file_bytes) {
+        Err(error @ FormatError::Damaged { .. }) => {
+            flipped(&trailer_bytes).find_map(|bytes| Trailer::decode(&bytes, name, file_bytes).ok()).ok_or(error)?
+        }
+        decoded => decoded?,
+    };
+    let (footer_at, footer_bytes) = trailer.footer();
+    let mut footer = read(footer_at, footer_bytes).ok_or_else(|| cut(footer_at))?.to_vec();
+    let table_from = (trailer.table_at - trailer.sections_at) as usize;
+    let table = footer.get_mut(table_from..).ok_or_else(|| cut(trailer.table_at))?;
+    mend(table, trailer.table_crc);
+    // Sections by what the table says, each by itself.
+    let mut rows = Vec::new();
+    for row in footer[table_from..].chunks_exact(TABLE_ENTRY_BYTES) {
+        let word = |from: usize| u32::from_le_bytes([row[from], row[from + 1], row[from + 2], row[from + 3]]);
+        let wide = |from: usize| u64::from(word(from)) | u64::from(word(from + 4)) << 32;
+        rows.push((wide(8), wide(16), word(24)));
+    }
+    for (at, bytes, crc) in rows {
+        let from = at.checked_sub(trailer.sections_at).map(|from| from as usize);
+        let section = from.and_then(|from| footer[..table_from].get_mut(from..from.checked_add(bytes as usize)?));
+        if let Some(section) = section {
+            mend(section, crc);
+        }
+    }
+    let whole = decode_footer(&trailer, &footer, file_bytes);
+    let error = match whole {
+        Err(error @ FormatError::Damaged { .. }) => error,
+        whole => return whole.map(|index| (index, false)),
+    };
+    let run_bytes = run_list(&trailer, &footer, table_from).ok_or(error)?;
+    walk(&trailer, run_bytes, file_bytes, read)
+}
+
+/// The run list, if its checksum is right whatever else is not.
+fn run_list<'a>(trailer: &Trailer, footer: &'a [u8], table_from: usize) -> Option<&'a [u8]> {
+    let row = footer
+        .get(table_from..)?
+        .chunks_exact(TABLE_ENTRY_BYTES)
+        .find(|row| row.starts_with(&SECTION_RUNS.to_le_bytes()))?;
+    let word = |from: usize| u32::from_le_bytes([row[from], row[from + 1], row[from + 2], row[from + 3]]);
+    let wide = |from: usize| u64::from(word(from)) | u64::from(word(from + 4)) << 32;
+    let from = usize::try_from(wide(8).checked_sub(trailer.sections_at)?).ok()?;
+    let bytes = footer[..table_from].get(from..from.checked_add(usize::try_from(wide(16)).ok()?)?)?;
+    (crc::crc32c(bytes) == word(24)).then_some(bytes)
+}
+
+/// Makes blocks of the batches that stand in the data area.
+fn walk(
+    trailer: &Trailer,
+    mut run_bytes: &[u8],
+    file_bytes: u64,
+    read: &mut dyn FnMut(u64, u64) -> Option<Bytes>,
+) -> Result<(SegmentIndex, bool), FormatError> {
+    let data_bytes = trailer.sections_at - DATA_START;
+    let mut index = SegmentIndex { number: trailer.name.number, data_bytes, file_bytes, ..SegmentIndex::default() };
+    let mut pos = DATA_START;
+    while !run_bytes.is_empty() {
+        let nonsense = || FormatError::damaged(trailer.sections_at, "a run makes no sense");
+        let run = read_run(&mut run_bytes, index.runs.last()).ok_or_else(nonsense)?;
+        let mut run = Run { pos, block_first: index.blocks.len() as u32, block_count: 0, ..run };
+        let mut next = run.first_offset;
+        let end = run.last_offset.0;
+        while next.0 <= end {
+            let batch = next_batch(pos, trailer.sections_at, read).filter(|(header, _)| {
+                header.base_offset >= next
+                    && header.next_offset().0 - 1 <= end
+                    && (pos > run.pos || header.base_offset == next)
+            });
+            let Some((header, bytes)) = batch else {
+                // Whose the rest is cannot be told without the block list.
+                run.last_offset = Offset(next.0.saturating_sub(1));
+                if run.block_count > 0 {
+                    index.runs.push(run);
+                }
+                return Ok((index, true));
+            };
+            index.blocks.push(Block {
+                first_offset: header.base_offset,
+                pos,
+                bytes: bytes.len() as u32,
+                crc: crc::crc32c(&bytes),
+                max_timestamp_ms: header.max_timestamp_ms,
+            });
+            run.block_count += 1;
+            run.bytes += bytes.len() as u64;
+            run.max_timestamp_ms = run.max_timestamp_ms.max(header.max_timestamp_ms);
+            pos += bytes.len() as u64;
+            next = header.next_offset();
+        }
+        index.runs.push(run);
+    }
+    Ok((index, pos != trailer.sections_at))
+}
+
+/// The batch at `pos`, if its own checksum is right.
+fn next_batch(pos: u64, end: u64, read: &mut dyn FnMut(u64, u64) -> Option<Bytes>) -> Option<(Header, Bytes)> {
+    let header = Header::read(&read(pos, batch::HEADER_BYTES as u64)?)?;
+    let fits = header.bytes >= batch::HEADER_BYTES && pos + header.bytes as u64 <= end && header.last_offset_delta >= 0;
+    // Below the bound no sum of an offset and a count overflows.
+    let bytes = read(pos, header.bytes as u64).filter(|_| fits && header.base_offset.0 <= i64::MAX as u64)?;
+    let good = bytes.len() == header.bytes && crc::crc32c(&bytes[batch::CRC_START..]) == header.crc;
+    good.then_some((header, bytes))
+}
+
+/// Undoes one flipped bit, if that is what is wrong.
+fn mend(bytes: &mut [u8], crc: u32) {
+    if crc::crc32c(bytes) == crc || bytes.len() > TRIED_BYTES_MAX {
+        return;
+    }
+    let mended = flipped(bytes).find(|flipped| crc::crc32c(flipped) == crc);
+    if let Some(mended) = mended {
+        bytes.copy_from_slice(&mended);
+    }
+}
+
+/// The bytes with each of their bits flipped in turn.
+fn flipped(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        flipped
+    })
+}
