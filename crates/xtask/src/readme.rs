@@ -145,9 +145,13 @@ fn namespaces() -> Result<Command, String> {
 
 fn run_in_namespaces(workspace: &Workspace, command: &mut Command, report: &mut Report) {
     // Built outside: a fresh network namespace reaches no registry.
-    let build = process::keep(&mut workspace.cargo(programs::BROKER_BUILD), &workspace.log("broker build"), |_| {});
-    if !build.ok {
-        return report.fail("readme: broker build", &build.output);
+    let builds = [("broker", programs::BROKER_BUILD), ("bench", programs::BENCH_BUILD), ("sim", programs::SIM_BUILD)];
+    for (name, build) in builds {
+        let name = format!("{name} build");
+        let build = process::keep(&mut workspace.cargo(build), &workspace.log(&name), |_| {});
+        if !build.ok {
+            return report.fail(&format!("readme: {name}"), &build.output);
+        }
     }
     let this = match std::env::current_exe() {
         Ok(this) => this,
