@@ -70,6 +70,8 @@ fn command() -> Command {
         .version(crate::VERSION)
         .about("A durable log that Kafka clients connect to. Without a command it serves.")
         .args_conflicts_with_subcommands(true)
+        // Of two flags of one name the last counts, so that a wrapper's flags can be corrected by adding some.
+        .args_override_self(true)
         .disable_help_subcommand(true)
         .subcommand(with_settings(Command::new("serve")).about("Serves clients until it is stopped (the default)"))
         .subcommand(
@@ -121,7 +123,9 @@ fn with_settings(mut command: Command) -> Command {
             _ => arg.value_name(value_name).allow_hyphen_values(true),
         });
     }
-    command.after_help("Every setting can also stand in the file or in the environment: see `polylog settings`.")
+    command
+        .args_override_self(true)
+        .after_help("Every setting can also stand in the file or in the environment: see `polylog settings`.")
 }
 
 /// Reads all sources of settings.
