@@ -32,7 +32,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// A stop takes at most this long, checkpoint included.
@@ -64,6 +64,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         .build()
         .map_err(|error| format!("cannot start threads: {error}"))?;
     let _inside = runtime.enter();
+    let mut signals = Signals::listen()?;
 
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::default());
@@ -139,7 +140,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         report.write_to(fd)?;
     }
 
-    let ending = runtime.block_on(wait_for_end(&node))?;
+    let ending = runtime.block_on(signals.or_failure(&node));
     let _ = stop.send(true);
     let code = match ending {
         Ending::Asked(signal) => {
@@ -267,15 +268,28 @@ enum Ending {
     Failed,
 }
 
-async fn wait_for_end(node: &Node) -> Result<Ending, String> {
-    let wrong = |error: std::io::Error| format!("cannot listen for signals: {error}");
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => Ending::Asked("SIGTERM"),
-        _ = interrupt.recv() => Ending::Asked("SIGINT"),
-        _why = node.failure.wait() => Ending::Failed,
-    })
+/// The signals that ask for a stop. Listened for from the start, so that one that comes during recovery is obeyed after it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, String> {
+        let wrong = |error: std::io::Error| format!("cannot listen for signals: {error}");
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(wrong)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(wrong)?,
+        })
+    }
+
+    async fn or_failure(&mut self, node: &Node) -> Ending {
+        tokio::select! {
+            _ = self.terminate.recv() => Ending::Asked("SIGTERM"),
+            _ = self.interrupt.recv() => Ending::Asked("SIGINT"),
+            _why = node.failure.wait() => Ending::Failed,
+        }
+    }
 }
 
 async fn stop_gently(node: &Arc<Node>, drain: Duration, deadline: Instant) {

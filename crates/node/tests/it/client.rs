@@ -127,13 +127,10 @@ impl Client {
     /// Waits until the node closes the connection; true if it did so without a word.
     pub fn closed_silently(&mut self) -> bool {
         let mut byte = [0; 1];
-        loop {
-            match self.stream.read(&mut byte) {
-                Ok(0) => return true,
-                Ok(_) => return false,
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return true,
-                Err(error) => panic!("{error}"),
-            }
+        match self.stream.read(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => true,
+            Err(error) => panic!("{error}"),
         }
     }
 }
