@@ -34,8 +34,8 @@ pub struct LoadedCheckpoints {
     pub highest_number: u64,
     /// Files that are part of nothing (an earlier chain): they may be deleted.
     pub leftovers: Vec<u64>,
-    /// The newest file, if it is damaged. Legal only if the log still holds frame `lsn + 1` and on, for then the file was never
-    /// relied on; otherwise the start is refused with `corrupt`. (If accepted, the file may be deleted.)
+    /// The newest file, if it is damaged. Legal only if the log still holds frame `lsn + 1` and on, and so all that the file held;
+    /// otherwise the start is refused with `corrupt`. (If accepted, the file may be deleted.)
     pub passed_over: Option<PassedOver>,
 }
 

@@ -115,8 +115,7 @@ fn check_shard(directory: &Directory, shard: ShardId, report: &mut FsckReport) -
     if let (Some(loaded), Some(_)) = (&loaded, &log)
         && let Some(passed) = &loaded.passed_over
     {
-        let consequence =
-            "it was never relied upon: the checkpoint before it and the log are whole, a start passes it over";
+        let consequence = "nothing is lost: the checkpoint before it and the log are whole, a start passes it over";
         report.add(Finding::note(&passed.corrupt.name, passed.corrupt.at, &passed.corrupt.why, consequence));
     }
     let Some(loaded) = loaded else {

@@ -179,7 +179,7 @@ impl OneShard {
                 && survey(disk, question).is_ok()
             {
                 certain.insert(passed.number);
-                let consequence = "it was never relied upon: the checkpoint before it and the log are whole";
+                let consequence = "nothing is lost: the checkpoint before it and the log are whole";
                 report.findings.push(Finding::note(
                     &passed.corrupt.name,
                     passed.corrupt.at,
