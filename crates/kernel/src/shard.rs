@@ -45,6 +45,7 @@ use crate::spill::{Spill, WorkDone};
 use crate::state::State;
 use crate::timer::Wheel;
 use model::media::{BlobDone, BlobTag, MediaError, WalDone, WalOpened};
+use model::planted::{Bug, planted};
 use model::{Corrupt, HolderId, Lsn, Now, PartitionId, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -234,9 +235,9 @@ impl Shard {
         match append::decide(partition, self.epoch, ctx, publish) {
             append::Decision::Append(base_offset, leader_epoch) => {
                 let lsn = self.log_append(now, publish, base_offset, leader_epoch);
-                let reply = Reply::Published(Ok(Published { base_offset, start, duplicate: false }));
-                let after = if model::planted::planted(model::planted::Bug::AckBeforeDurable) { Lsn(0) } else { lsn };
-                self.reply_after(after, ctx.holder, ticket, reply);
+                let after = if planted(Bug::AckBeforeDurable) { Lsn(0) } else { lsn };
+                let published = Published { base_offset, start, duplicate: false };
+                self.published_after(after, ctx.holder, ticket, published);
             }
             append::Decision::Repeat(base_offset) => {
                 // The first copy may not be durable yet; then it still stands in the tail.
@@ -246,8 +247,8 @@ impl Shard {
                     _ => Lsn(0),
                 };
                 self.figures.duplicate_publishes += 1;
-                let reply = Reply::Published(Ok(Published { base_offset, start, duplicate: true }));
-                self.reply_after(after, ctx.holder, ticket, reply);
+                let published = Published { base_offset, start, duplicate: true };
+                self.published_after(after, ctx.holder, ticket, published);
             }
             append::Decision::Refuse(error) => {
                 self.reply_after(last_lsn, ctx.holder, ticket, Reply::Published(Err(error)));

@@ -125,14 +125,19 @@ impl Tail {
         Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?))
     }
 
-    /// Lets go of all frames up to and including `through`.
-    pub fn free(&mut self, through: Lsn) {
+    /// Lets go of frames up to and including `through`, of about so many bytes at once. True when none of them is left.
+    pub fn free(&mut self, through: Lsn, bytes_max: u64) -> bool {
+        let bytes = self.bytes;
         while self.first <= through
             && let Some(frame) = self.frames.pop_front()
         {
             self.bytes -= frame_bytes(frame.body.len());
             self.batches -= frame.batches;
             self.first = self.first.next();
+            if bytes - self.bytes >= bytes_max {
+                break;
+            }
         }
+        self.first > through
     }
 }

@@ -56,7 +56,7 @@ impl Shard {
         }
         let guess = self.frame.last_bytes.min(FRAME_BODY_BYTES_TARGET);
         if self.frame.is_empty() {
-            self.frame.body.reserve_exact(bytes.max(guess).next_multiple_of(PAGE_BYTES));
+            self.frame.body.reserve_exact(bytes.max(guess).next_multiple_of(64));
         }
     }
 
@@ -69,7 +69,7 @@ impl Shard {
     ) -> Lsn {
         self.make_room(entry::entry_bytes(publish.batch.bytes().len()));
         let lsn = self.tail.next();
-        let append = entry::put_append(
+        let record = entry::put_append(
             &mut self.frame.body,
             publish.partition,
             publish.origin,
@@ -78,11 +78,12 @@ impl Shard {
             base_offset,
             leader_epoch,
         );
+        let header = publish.batch.header();
         self.frame.batches += 1;
         self.figures.appended_batches += 1;
-        self.figures.appended_records += append.header.record_count.max(0) as u64;
-        self.figures.appended_bytes += append.header.bytes as u64;
-        self.state.apply(lsn, &Record::Append(append));
+        self.figures.appended_records += header.record_count.max(0) as u64;
+        self.figures.appended_bytes += header.bytes as u64;
+        self.state.apply(lsn, &record);
         lsn
     }
 

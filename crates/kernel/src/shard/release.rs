@@ -8,7 +8,7 @@ use crate::error::{
     CoordinatorError, DeclareError, DeleteError, LocateError, ProducerError, PublishError, ReadError, TrimError,
 };
 use crate::log::partition::Partition;
-use crate::reply::Reply;
+use crate::reply::{Published, Reply};
 use crate::shard::Shard;
 use model::media::MediaError;
 use model::{HolderId, Lsn, Offset, PartitionId, Ticket};
@@ -37,7 +37,31 @@ pub(super) struct Release {
     durable: Lsn,
     closed: VecDeque<Closed>,
     /// By the frame waited for, then in the order in which they came.
-    waiting: VecDeque<(Lsn, Effect)>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    after: Lsn,
+    what: What,
+}
+
+/// Publishes are answered by the million, so their answers wait in few bytes.
+#[derive(Debug)]
+enum What {
+    Published { holder: HolderId, ticket: Ticket, published: Published },
+    Other(Box<Effect>),
+}
+
+impl What {
+    fn effect(self) -> Effect {
+        match self {
+            What::Published { holder, ticket, published } => {
+                Effect::Reply { holder, ticket, reply: Reply::Published(Ok(published)) }
+            }
+            What::Other(effect) => *effect,
+        }
+    }
 }
 
 impl Release {
@@ -66,18 +90,39 @@ impl Shard {
 
     /// Lets an effect out when frame `after` is durable.
     pub(super) fn emit_after(&mut self, after: Lsn, effect: Effect) {
-        let release = &mut self.release;
-        if after <= release.durable {
+        if after <= self.release.durable {
             self.effects.push_back(effect);
-        } else if self.failed {
-            if let Effect::Reply { holder, ticket, reply } = effect {
-                self.reply_now(holder, ticket, log_failed(&reply));
-            }
-        } else if release.waiting.back().is_none_or(|(last, _)| *last <= after) {
-            release.waiting.push_back((after, effect));
         } else {
-            let at = release.waiting.partition_point(|(lsn, _)| *lsn <= after);
-            release.waiting.insert(at, (after, effect));
+            self.wait(after, What::Other(Box::new(effect)));
+        }
+    }
+
+    /// Answers a publish when frame `after` is durable.
+    pub(super) fn published_after(&mut self, after: Lsn, holder: HolderId, ticket: Ticket, published: Published) {
+        let waiting = &mut self.release.waiting;
+        if after > self.release.durable && !self.failed && waiting.back().is_none_or(|last| last.after <= after) {
+            // The usual case, written in place.
+            waiting.push_back(Waiting { after, what: What::Published { holder, ticket, published } });
+        } else {
+            self.reply_after(after, holder, ticket, Reply::Published(Ok(published)));
+        }
+    }
+
+    fn wait(&mut self, after: Lsn, what: What) {
+        let waiting = &mut self.release.waiting;
+        if self.failed {
+            self.answer_failed(what.effect());
+        } else if waiting.back().is_none_or(|last| last.after <= after) {
+            waiting.push_back(Waiting { after, what });
+        } else {
+            let at = waiting.partition_point(|waiting| waiting.after <= after);
+            waiting.insert(at, Waiting { after, what });
+        }
+    }
+
+    fn answer_failed(&mut self, effect: Effect) {
+        if let Effect::Reply { holder, ticket, reply } = effect {
+            self.reply_now(holder, ticket, log_failed(&reply));
         }
     }
 
@@ -101,10 +146,10 @@ impl Shard {
             self.make_visible(&closed.touched);
             closed.dropped.into_iter().for_each(|partition| self.wake_all(partition));
         }
-        while self.release.waiting.front().is_some_and(|(after, _)| *after <= through)
-            && let Some((_, effect)) = self.release.waiting.pop_front()
+        while self.release.waiting.front().is_some_and(|waiting| waiting.after <= through)
+            && let Some(waiting) = self.release.waiting.pop_front()
         {
-            self.effects.push_back(effect);
+            self.effects.push_back(waiting.what.effect());
         }
         self.flush_wakes();
         self.spill_step();
@@ -135,10 +180,8 @@ impl Shard {
             return;
         }
         self.effects.push_back(Effect::Fatal(error));
-        for (_, effect) in std::mem::take(&mut self.release.waiting) {
-            if let Effect::Reply { holder, ticket, reply } = effect {
-                self.reply_now(holder, ticket, log_failed(&reply));
-            }
+        for waiting in std::mem::take(&mut self.release.waiting) {
+            self.answer_failed(waiting.what.effect());
         }
         while let Some(parked) = self.admission.take() {
             self.reply_now(parked.ctx.holder, parked.ticket, Reply::Published(Err(PublishError::LogFailed)));

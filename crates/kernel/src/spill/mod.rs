@@ -9,7 +9,7 @@
 //! segment: build, put                the tail's batches up to C, sorted by partition; none if nothing is left of them
 //! wait until C is durable            a checkpoint never holds what a crash could take back
 //! checkpoint: encode, put            names all live segments; base, or delta to the one before
-//! then, and not before:              the log is trimmed to C, tail entries become runs, frames are freed,
+//! then, and not before:              the log is trimmed to C, tail entries become runs, frames are freed (in slices),
 //!                                    what no checkpoint names any more is deleted
 //! ```
 //! Where it stops: a put without space, or failed, is tried again every `RETRY_MS`. Nothing is given up meanwhile: reads go on, the
@@ -28,7 +28,7 @@ pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, 
 
 use crate::effect::Effect;
 use crate::format::v1::object;
-use crate::format::v1::segment::SegmentIndex;
+use crate::format::v1::segment::{Run, SegmentIndex};
 use crate::log::partition::RunRef;
 use crate::log::trim::max_timestamp_ms;
 use crate::shard::Shard;
@@ -43,9 +43,12 @@ use model::{Lsn, Now, Offset, PartitionId};
 /// Between tries of a put that failed.
 const RETRY_MS: u64 = 2_000;
 /// Work of one slice of a capture.
-const BATCHES_A_SLICE: usize = 8_192;
+const BATCHES_A_SLICE: usize = 4_096;
 const PARTITIONS_A_SLICE: usize = 8_192;
 const OBJECTS_A_SLICE: usize = 1_024;
+/// Work of one slice of what comes after the checkpoint.
+const RUNS_A_SLICE: usize = 1_024;
+const BYTES_FREED_A_SLICE: u64 = 4 * 1024 * 1024;
 /// Deltas on one base, and the least bytes of them, before a new base is due.
 const CHAIN_MAX: usize = 32;
 const DELTA_BYTES_MIN: u64 = 64 * 1024;
@@ -87,6 +90,10 @@ struct Job {
     /// What is being put.
     name: BlobName,
     parts: Vec<Bytes>,
+    /// The segment's bytes after they were put: freed in slices, because a hundred megabytes at once take milliseconds.
+    spent: Vec<Bytes>,
+    /// Runs of the new segment that are still to take the place of tail entries.
+    runs: Vec<(PartitionId, RunRef)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +104,7 @@ enum Stage {
     WaitingDurable,
     EncodingCheckpoint,
     PuttingCheckpoint,
+    Moving,
 }
 
 impl Spill {
@@ -128,9 +136,9 @@ impl Spill {
         self.job.is_none() && !self.requested
     }
 
-    /// A capture has more to write and needs no event to go on.
+    /// There is more to do for which no event must be waited.
     pub(crate) fn wants_slice(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.stage == Stage::Capturing)
+        self.job.as_ref().is_some_and(|job| matches!(job.stage, Stage::Capturing | Stage::Moving))
     }
 }
 
@@ -171,6 +179,8 @@ impl Shard {
             checkpoint,
             name: BlobName { shard: self.config.shard, kind: BlobKind::Checkpoint, number: checkpoint },
             parts: Vec::new(),
+            spent: Vec::new(),
+            runs: Vec::new(),
         });
     }
 
@@ -179,6 +189,7 @@ impl Shard {
         let durable = self.durable_lsn();
         match self.spill.job.as_ref().map(|job| (job.stage, job.cut)) {
             Some((Stage::Capturing, cut)) => self.capture_slice(cut),
+            Some((Stage::Moving, cut)) => self.move_slice(cut),
             Some((Stage::WaitingDurable, cut)) if durable >= cut || planted(Bug::CheckpointAheadOfData) => {
                 self.encode_checkpoint();
             }
@@ -221,7 +232,13 @@ impl Shard {
                 let batch = PlannedBatch { bytes, base_offset, last_delta, max_timestamp_ms };
                 match job.pieces.last_mut() {
                     Some(piece) if piece.partition == partition.id => piece.batches.push(batch),
-                    _ => job.pieces.push(PartitionPiece { partition: partition.id, batches: vec![batch] }),
+                    _ => {
+                        // All of them at once: growing would copy megabytes in one slice.
+                        let count = partition.tail.partition_point(|entry| self.tail.lsn(entry) <= cut);
+                        let mut batches = Vec::with_capacity(count);
+                        batches.push(batch);
+                        job.pieces.push(PartitionPiece { partition: partition.id, batches });
+                    }
                 }
             }
         }
@@ -308,7 +325,7 @@ impl Shard {
         let Some(job) = &mut self.spill.job else { return };
         match job.stage {
             Stage::PuttingSegment => {
-                job.parts = Vec::new();
+                job.spent = std::mem::take(&mut job.parts);
                 job.stage = Stage::WaitingDurable;
                 self.spill_step();
             }
@@ -332,8 +349,9 @@ impl Shard {
 
     /// The checkpoint is durable: everything moves to the cut.
     fn complete_spill(&mut self) {
-        let Some(job) = self.spill.job.take() else { return };
         let spill = &mut self.spill;
+        let Some(job) = &mut spill.job else { return };
+        job.stage = Stage::Moving;
         spill.done_lsn = job.cut;
         let superseded = if job.is_base { std::mem::take(&mut spill.chain) } else { Vec::new() };
         if job.is_base {
@@ -341,52 +359,69 @@ impl Shard {
         } else {
             spill.delta_bytes += total(&job.parts);
         }
+        job.parts = Vec::new();
         spill.chain.push(job.checkpoint);
         self.figures.checkpoints += 1;
         self.effects.push_back(Effect::Wal(WalOp::Trim { below: job.cut.next() }));
-        if let Some(index) = job.index {
+        if let Some(index) = job.index.take() {
             self.figures.spills += 1;
-            self.swap_to_runs(job.cut, index);
+            let segment = index.number;
+            let run_ref = |(number, run): (usize, &Run)| {
+                let (first, end) = (run.first_offset, run.last_offset.plus(1));
+                (run.partition, RunRef { segment, run: number as u32, first, end })
+            };
+            job.runs = index.runs.iter().enumerate().map(run_ref).collect();
+            self.segments.insert(index);
         }
-        self.tail.free(job.cut);
-        self.delete_leftovers();
         let shard = self.config.shard;
         for number in superseded {
             self.delete_blob(BlobName { shard, kind: BlobKind::Checkpoint, number });
         }
-        for number in self.segments.take_dead(&job.segments) {
-            self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
-        }
-        if job.requested {
-            self.effects.push_back(Effect::Wal(WalOp::Settle));
-        }
+        self.delete_leftovers();
+        self.spill_step();
     }
 
-    fn swap_to_runs(&mut self, cut: Lsn, index: SegmentIndex) {
-        let number = index.number;
-        let runs: Vec<(PartitionId, RunRef)> = index
-            .runs
-            .iter()
-            .enumerate()
-            .map(|(run_number, run)| {
-                let (first, end) = (run.first_offset, run.last_offset.plus(1));
-                (run.partition, RunRef { segment: number, run: run_number as u32, first, end })
-            })
-            .collect();
-        self.segments.insert(index);
+    /// Tail entries become runs, then frames are freed. Until then both say the same, and reads take the tail.
+    fn move_slice(&mut self, cut: Lsn) {
+        let Some(job) = &mut self.spill.job else { return };
+        let left = job.runs.len().saturating_sub(RUNS_A_SLICE);
+        let runs = job.runs.split_off(left);
+        let is_last = job.runs.is_empty();
         for (id, run) in runs {
             let Some(partition) = self.state.partitions.get_mut(id) else { continue };
             let spilled = partition.tail.partition_point(|entry| self.tail.lsn(entry) <= cut);
             for entry in partition.tail.drain(..spilled) {
                 partition.tail_bytes -= u64::from(entry.bytes);
             }
-            if partition.tail.is_empty() {
-                partition.tail = Default::default();
+            if partition.tail.capacity() > 64 + 4 * partition.tail.len() {
+                partition.tail.shrink_to(2 * partition.tail.len());
             }
             if run.end > partition.visible_start {
                 partition.runs.push(run);
-                self.segments.retain(number);
+                self.segments.retain(run.segment);
             }
+        }
+        let mut freed = 0;
+        while is_last
+            && freed < BYTES_FREED_A_SLICE
+            && let Some(part) = job.spent.pop()
+        {
+            freed += part.len() as u64;
+        }
+        let is_spent = is_last && job.spent.is_empty();
+        if is_spent && self.tail.free(cut, BYTES_FREED_A_SLICE) {
+            self.end_spill();
+        }
+    }
+
+    fn end_spill(&mut self) {
+        let Some(job) = self.spill.job.take() else { return };
+        let shard = self.config.shard;
+        for number in self.segments.take_dead(&job.segments) {
+            self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
+        }
+        if job.requested {
+            self.effects.push_back(Effect::Wal(WalOp::Settle));
         }
     }
 

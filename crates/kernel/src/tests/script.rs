@@ -333,7 +333,13 @@ fn check(name: &str) {
             script = Some(Script { system: System::with(shard_count, config), ticket: 0, topics: BTreeMap::new() });
             continue;
         }
-        let out = script.as_mut().expect("`shards N` first").run(line);
+        let script = script.as_mut().expect("`shards N` first");
+        // `repeat N command` shows what the last one gave.
+        let (count, command) = match line.strip_prefix("repeat ").and_then(|rest| rest.split_once(' ')) {
+            Some((count, command)) => (count.parse().expect("a count"), command),
+            None => (1, line),
+        };
+        let out = (0..count).map(|_| script.run(command)).last().unwrap_or_default();
         out.lines().for_each(|line| writeln!(found, "  {line}").expect("text"));
     }
     if std::env::var_os("UPDATE_EXPECT").is_some() {

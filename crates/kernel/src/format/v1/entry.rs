@@ -98,7 +98,7 @@ fn put_header(body: &mut Vec<u8>, len: usize, kind: u8, origin: u8, flags: u16, 
     body.extend_from_slice(&header);
 }
 
-/// Appends a batch to a body, with its base offset and leader epoch patched into the copy, and says where it stands.
+/// Appends a batch to a body, with its base offset and leader epoch patched into the copy. Returns what was logged.
 pub(crate) fn put_append(
     body: &mut Vec<u8>,
     partition: PartitionId,
@@ -107,7 +107,7 @@ pub(crate) fn put_append(
     batch: &batch::Batch,
     base_offset: Offset,
     leader_epoch: LeaderEpoch,
-) -> Append {
+) -> Record {
     let bytes = batch.bytes();
     put_header(body, bytes.len(), APPEND, origin as u8, 0, partition.0, appended_ms);
     let pos = body.len();
@@ -115,7 +115,7 @@ pub(crate) fn put_append(
     batch::patch(&mut body[pos..], base_offset, leader_epoch);
     pad(body);
     let header = Header { base_offset, leader_epoch, ..*batch.header() };
-    Append { partition, origin, appended_ms, header, pos: pos as u32 }
+    Record::Append(Append { partition, origin, appended_ms, header, pos: pos as u32 })
 }
 
 fn pad(body: &mut Vec<u8>) {
@@ -373,7 +373,7 @@ mod tests {
             put(&mut body, record);
             assert!(body.len() - before <= put_bytes(record), "{record:?}");
         }
-        (body.into(), [vec![Record::Append(append)], records].concat())
+        (body.into(), [vec![append], records].concat())
     }
 
     #[test]
