@@ -13,7 +13,7 @@ use kernel::spill::Work;
 use media::disk::real::RealDisk;
 use media::local::wal::SlotPreparation;
 use model::ShardId;
-use model::media::{BlobOp, BlobTag, Blobs};
+use model::media::{BlobDone, BlobOp, BlobTag, Blobs};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -90,6 +90,8 @@ const REST_AFTER_ERROR: Duration = Duration::from_millis(500);
 /// The loop of one thread that serves a queue. `disk` is for log slots, where there are any.
 pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Option<RealDisk>) {
     let mut filling: VecDeque<Filling> = VecDeque::new();
+    // Said once when it begins and once when it ends.
+    let mut puts_fail = false;
     loop {
         let ready = filling.front().is_some_and(|slot| slot.not_before.is_none_or(|at| at <= Instant::now()));
         if !ready && let Some(slot) = filling.front() {
@@ -113,6 +115,20 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                 } else if is_put {
                     node.metrics.blob_put.add_us(took_us);
                 }
+                match &done {
+                    BlobDone::Put(Err(error)) if !puts_fail => {
+                        puts_fail = true;
+                        tracing::warn!(%shard, %error, "cannot write a segment or checkpoint; trying again until it works");
+                    }
+                    BlobDone::Put(Ok(())) if puts_fail => {
+                        puts_fail = false;
+                        tracing::info!(%shard, "segments and checkpoints can be written again");
+                    }
+                    BlobDone::Got(Err(error)) => {
+                        tracing::warn!(%shard, %error, "cannot read stored records");
+                    }
+                    _ => {}
+                }
                 answer(node, shard, Mail::Blob(tag, done));
             }
             Next::Job(Job::Work { shard, work }) => answer(node, shard, Mail::Work(work.run())),
@@ -126,7 +142,9 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                         Some(Ok(true)) | None => node.wal.give_preparation(slot.shard, slot.preparation),
                         Some(Ok(false)) => filling.push_front(slot),
                         Some(Err(error)) => {
-                            tracing::warn!(shard = %slot.shard, %error, "a log slot cannot be prepared; trying again");
+                            if slot.not_before.is_none() {
+                                tracing::warn!(shard = %slot.shard, %error, "cannot prepare a log slot; trying again until it works");
+                            }
                             slot.not_before = Some(Instant::now() + REST_AFTER_ERROR);
                             filling.push_back(slot);
                         }

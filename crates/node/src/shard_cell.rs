@@ -311,3 +311,111 @@ impl Drop for PanicIsFatal<'_> {
         self.node.failure.report(format!("a bug in shard {}: see the panic above", self.cell.id));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::failure::Failure;
+    use crate::node::Parts;
+    use crate::outbox::Outbox;
+    use kernel::Reply;
+    use kernel::auth::Principal;
+    use kernel::command::{DeclareTopic, TopicSettings};
+    use kernel::error::DeclareError;
+    use kernel::shard::{Loaded, ShardConfig};
+    use media::memory::{MemoryMedia, MemoryWal};
+    use model::media::MediaError;
+    use model::{Lsn, NamespaceId, ShardEpoch, TopicId};
+    use ops::health::Phase;
+    use ops::{Health, Metrics};
+
+    struct Rig {
+        runtime: tokio::runtime::Runtime,
+        node: Arc<Node>,
+    }
+
+    /// A node without threads of its own: the test answers for the log.
+    fn rig() -> Rig {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let media = MemoryMedia::new();
+        let config = ShardConfig::default();
+        let loaded = Loaded::load(&config, &mut media.blobs()).unwrap();
+        let (_wal, opened) = MemoryWal::open(&media, ShardId::META, Lsn(1), ShardEpoch(0)).unwrap();
+        let clock = Clock::start();
+        let mut shard = Shard::open(config, loaded, opened, Vec::new(), clock.now()).unwrap();
+        let epochs: Arc<[ShardEpoch]> = Arc::from([shard.epoch()]);
+        shard.hello(clock.now(), epochs);
+        let health = Arc::new(Health::default());
+        let parts = Parts {
+            clock,
+            metrics: Arc::new(Metrics::default()),
+            failure: Failure::new(health.clone()),
+            health,
+            runtime: runtime.handle().clone(),
+        };
+        let node = Node::new(parts, vec![shard]);
+        node.health.ready();
+        Rig { runtime, node }
+    }
+
+    fn declare(node: &Arc<Node>, name: &str) -> (Arc<Outbox>, Mail) {
+        let (holder, outbox) = node.holders.join();
+        let ctx = Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder };
+        let command = Command::DeclareTopic(DeclareTopic {
+            topic: TopicId::from_random(crate::random::bytes()),
+            name: Arc::from(name),
+            partition_count: 1,
+            settings: TopicSettings::default(),
+            validate_only: false,
+        });
+        (outbox, Mail::Command { ctx: Arc::new(ctx), ticket: Ticket(1), command })
+    }
+
+    fn replies(outbox: &Outbox) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        outbox.take(&mut deliveries);
+        deliveries
+    }
+
+    #[test]
+    fn a_failed_log_fails_what_is_in_flight_and_the_node() {
+        let Rig { node, .. } = rig();
+        let (outbox, mail) = declare(&node, "t");
+        node.shards[0].send(&node, mail);
+        assert!(replies(&outbox).is_empty(), "nothing is answered before it is durable");
+        let error = MediaError::Io { name: "wal/00/0000".to_owned(), why: "sync failed".to_owned() };
+        node.shards[0].send(&node, Mail::Wal(WalDone::Failed(error)));
+        assert!(node.failure.happened());
+        assert!(matches!(node.health.phase(), Phase::Failed { why } if why.contains("wal/00/0000: sync failed")));
+        let replies = replies(&outbox);
+        assert!(
+            matches!(replies.as_slice(), [Delivery::Reply(Ticket(1), Reply::Declared(Err(DeclareError::LogFailed)))]),
+            "{replies:?}"
+        );
+    }
+
+    #[test]
+    fn mail_sent_while_another_thread_holds_the_token_is_not_left_lying() {
+        const THREADS: usize = 4;
+        const EACH: usize = 500;
+        let Rig { node, runtime } = rig();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let node = &node;
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        // Refused, and so answered at once: the name is not allowed.
+                        let (outbox, mail) = declare(node, &format!("no/such name {thread} {number}"));
+                        node.shards[0].send(node, mail);
+                        while replies(&outbox).is_empty() {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(node.shards[0].mailbox_bytes(), 0);
+        drop(runtime);
+    }
+}

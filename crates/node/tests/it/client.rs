@@ -93,11 +93,14 @@ impl Client {
 
     /// Appends to partition 0 and gives the offset of the first record.
     pub fn produce(&mut self, topic: &str, values: &[&[u8]]) -> i64 {
-        self.send(PRODUCE_VERSION, &produce_request(topic, values));
-        let answer = self.receive::<ProduceRequest>(PRODUCE_VERSION).unwrap();
+        self.try_produce(topic, values).unwrap()
+    }
+
+    /// The same, or the error code.
+    pub fn try_produce(&mut self, topic: &str, values: &[&[u8]]) -> Result<i64, i16> {
+        let answer = self.call(PRODUCE_VERSION, &produce_request(topic, values));
         let partition = &answer.responses[0].partition_responses[0];
-        assert_eq!(partition.error_code, 0, "{answer:?}");
-        partition.base_offset
+        if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(partition.error_code) }
     }
 
     /// Everything in partition 0 from an offset on.

@@ -4,6 +4,8 @@
 use crate::client::Client;
 use crate::process::{Node, TestDir, refused, serve};
 use bytes::Bytes;
+use std::fs;
+use std::process::Command;
 
 fn values(count: usize) -> Vec<Bytes> {
     (0..count).map(|number| Bytes::from(format!("value {number}"))).collect()
@@ -126,4 +128,50 @@ fn a_spilled_log_is_read_from_segments() {
     assert!(node.figure("polylog_cold_read_bytes_total") > 0);
     assert!(node.figure("polylog_spills_total") > 0);
     assert!(node.figure("polylog_tail_bytes") <= 4 * 1024 * 1024);
+}
+
+/// KAFKA_STORAGE_ERROR.
+const STORAGE_ERROR: i16 = 56;
+
+#[test]
+fn a_full_disk_refuses_appends_serves_reads_and_takes_appends_again_when_there_is_space() {
+    // A small file system of the node's own, which ends with it.
+    let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: a full disk, because this system lets a user mount nothing (unshare -rm)");
+        return;
+    }
+    let dir = TestDir::new();
+    let plain = serve(&dir.path().join("small/data"));
+    let small = dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount -t tmpfs -o size=40m none \"$0\" && head -c 15000000 /dev/zero > \"$0/ballast\" && exec \"$@\"";
+    command.args(["-rm", "sh", "-c", script]).arg(&small).arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let mut node = Node::from(command);
+    let mut client = Client::connect(node.kafka);
+    client.make_topic("t");
+    let value = Bytes::from(vec![5; 500_000]);
+    let mut appended = 0;
+    let code = loop {
+        match client.try_produce("t", &[&value]) {
+            Ok(_) => appended += 1,
+            Err(code) => break code,
+        }
+        assert!(appended < 100, "more than fits was acknowledged");
+    };
+    assert_eq!(code, STORAGE_ERROR);
+    assert_eq!(client.fetch_all("t", 0).len(), appended);
+    assert_eq!(node.get("/healthz").0, 200);
+
+    fs::remove_file(format!("/proc/{}/root{}", node.pid(), small.join("ballast").display())).unwrap();
+    while client.try_produce("t", &[b"after"]).is_err() {}
+    assert_eq!(client.fetch_all("t", 0).len(), appended + 1);
+    assert_eq!(node.terminate(), 0);
 }
