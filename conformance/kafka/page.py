@@ -30,7 +30,8 @@ def main():
     versions, cells = {}, {}
     for result in results:
         if result["client"]:
-            versions.setdefault(result["client"], result["version"])
+            # kcat is whatever the system has; the others are pinned.
+            versions.setdefault(result["client"], "" if result["client"] == "kcat" else result["version"])
             cells[result["client"], result["feature"]] = {"passed": "yes", "failed": "no", "skipped": "not run"}[result["outcome"]]
     names = list(versions)
     print(HEAD)

@@ -144,7 +144,9 @@ fn page(workspace: &Workspace, options: &Options, results: &Path, report: &mut R
         Err(why) => return report.fail(&name, &why),
     };
     if options.write_page {
-        let outcome = std::fs::write(workspace.root.join(PAGE), &made).map_err(|why| format!("{PAGE}: {why}"));
+        let page = workspace.root.join(PAGE);
+        let folder = page.parent().map_or(Ok(()), std::fs::create_dir_all);
+        let outcome = folder.and_then(|()| std::fs::write(&page, &made)).map_err(|why| format!("{PAGE}: {why}"));
         return report.check(&name, outcome);
     }
     if !report.clean() || !report.skipped.is_empty() {
