@@ -461,6 +461,8 @@ impl Shard {
     /// log. The driver calls it after every run of the calls above and before it takes effects.
     pub fn finish(&mut self, now: Now) {
         if !self.failed {
+            // First what makes room in the tail, then those who wait for it.
+            self.spill_step();
             self.admit_parked(now);
             self.forget_surplus();
         }
@@ -469,8 +471,9 @@ impl Shard {
         if !self.failed {
             // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.
             let is_wanted = !self.admission.is_empty() && !self.parked_fits();
-            self.spill_start(is_wanted);
-            self.spill_step();
+            if self.spill_start(is_wanted) {
+                self.spill_step();
+            }
         }
         self.set_settle_timer(now);
     }
@@ -494,14 +497,16 @@ impl Shard {
         self.spill.request();
     }
 
-    /// True when nothing is under way: no frame undurable, no spill, no reply waiting.
+    /// True when nothing is under way: no frame undurable, no spill, no reply waiting. After the log has failed nothing is waited
+    /// for.
     pub fn idle(&self) -> bool {
-        self.frame.is_empty()
+        let at_rest = self.frame.is_empty()
             && self.release.is_idle()
             && self.admission.is_empty()
             && self.cold.is_idle()
             && self.peers.is_idle()
-            && (self.failed || self.spill.is_idle())
+            && self.spill.is_idle();
+        self.failed || at_rest
     }
 
     /// The catalog as decided, durable or not. For tests and offline tools.

@@ -18,6 +18,7 @@ use crate::log::partition::HostedRow;
 use crate::quota::DELAY_MS_MAX;
 use crate::reply::{Declared, Reply};
 use crate::shard::{Shard, ShardMessage};
+use model::limits::PARTITIONS_PER_TOPIC_MAX;
 use model::{HolderId, Lsn, PartitionId, ShardEpoch, ShardId, Ticket, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -194,8 +195,9 @@ impl Shard {
                     .collect();
                 let here = self.state.partitions.ids_from(PartitionId(0));
                 let partitions: Vec<PartitionId> = here.filter(|id| !named.contains(id)).collect();
-                if !partitions.is_empty() {
-                    self.log(Record::PartitionDrop { partitions });
+                // In pieces, because a frame has a bound.
+                for partitions in partitions.chunks(PARTITIONS_PER_TOPIC_MAX as usize) {
+                    self.log(Record::PartitionDrop { partitions: partitions.to_vec() });
                 }
                 topics.into_iter().for_each(|topic| self.place(from, &topic));
             }

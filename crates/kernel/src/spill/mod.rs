@@ -147,17 +147,17 @@ fn total(parts: &[Bytes]) -> u64 {
 }
 
 impl Shard {
-    /// Begins a spill if one is due. Called when the open frame has just been closed, so that the state is that of the last closed
+    /// Begins a spill if one is due; true when it did. Called when the open frame has just been closed, so that the state is that of the last closed
     /// frame.
-    pub(crate) fn spill_start(&mut self, is_wanted: bool) {
+    pub(crate) fn spill_start(&mut self, is_wanted: bool) -> bool {
         if self.spill.job.is_some() {
-            return;
+            return false;
         }
         let cut = self.state.applied;
         let is_due = self.tail.bytes() >= self.config.tail_bytes_max / 2 || is_wanted || self.spill.requested;
         let requested = std::mem::take(&mut self.spill.requested);
         if !is_due || cut <= self.spill.done_lsn {
-            return;
+            return false;
         }
         let spill = &mut self.spill;
         let is_base = spill.chain.is_empty()
@@ -182,6 +182,7 @@ impl Shard {
             spent: Vec::new(),
             runs: Vec::new(),
         });
+        true
     }
 
     /// Goes on with a spill as far as it can without an event.
