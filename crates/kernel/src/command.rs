@@ -85,7 +85,7 @@ pub struct Read {
     pub isolation: Isolation,
     pub leader_epoch: Option<LeaderEpoch>,
     /// When nothing (more) is readable at the end of this read, the holder is woken once ([`crate::Effect::Wake`] with this
-    /// number) as soon as more is, or the partition is gone. A watch that is set already costs nothing, so a caught-up
+    /// number) as soon as more is, the partition's start has moved, or it is gone. A watch that is set already costs nothing, so a caught-up
     /// partition is asked for once, not once per poll.
     pub watch: Option<u64>,
 }

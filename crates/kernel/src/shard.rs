@@ -37,6 +37,7 @@ use crate::coordinator::{Coordinator, DECISION_BYTES_MAX, Decision};
 use crate::effect::Effect;
 use crate::error::{CoordinatorError, LocateError, ProducerError, PublishError, ReadError, TrimError};
 use crate::format::v1::entry::{self, Record};
+use crate::log::producers::Gaps;
 use crate::log::{append, locate, read, trim};
 use crate::quota::{Admission, Admit};
 use crate::reply::{Located, ProducerReady, Published, Reply, Trimmed};
@@ -122,6 +123,7 @@ pub struct Shard {
     pub(crate) cold: cold::Cold,
     peers: peers::Peers,
     admission: Admission,
+    gaps: Gaps,
     producer_ids: ProducerIds,
     pub(crate) spill: Spill,
     pub(crate) timers: Wheel<Timer>,
@@ -207,7 +209,7 @@ impl Shard {
             // Refused for its size in any case, so it need not wait for that.
             _ if self.too_large(&publish) => self.publish_now(now, ctx, ticket, &publish),
             Admit::Park(None) | Admit::Refuse { .. } if self.spill.no_space() => {
-                self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::StorageFull)));
+                self.refuse(ctx, ticket, &publish, PublishError::StorageFull);
             }
             Admit::Park(due_us) => {
                 self.figures.parked_publishes += 1;
@@ -215,10 +217,17 @@ impl Shard {
                 self.set_admission_timer(now);
             }
             Admit::Refuse { retry_after_ms } => {
-                let error = PublishError::Overloaded { retry_after_ms };
-                self.reply_now(ctx.holder, ticket, Reply::Published(Err(error)));
+                self.refuse(ctx, ticket, &publish, PublishError::Overloaded { retry_after_ms });
             }
         }
+    }
+
+    /// Refuses a publish that might have been appended at another time.
+    fn refuse(&mut self, ctx: &Ctx, ticket: Ticket, publish: &Publish, error: PublishError) {
+        if let Some(partition) = self.state.partitions.get(publish.partition) {
+            self.gaps.refused(partition, publish.batch.header());
+        }
+        self.reply_now(ctx.holder, ticket, Reply::Published(Err(error)));
     }
 
     fn too_large(&self, publish: &Publish) -> bool {
@@ -232,7 +241,13 @@ impl Shard {
             return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
         };
         let (start, last_lsn) = (partition.start, partition.last_lsn);
-        match append::decide(partition, self.epoch, ctx, publish) {
+        let mut decision = append::decide(partition, self.epoch, ctx, publish);
+        if matches!(decision, append::Decision::Append(..))
+            && let Some(expected) = self.gaps.expected(partition, publish.batch.header())
+        {
+            decision = append::Decision::Refuse(PublishError::OutOfSequence { expected });
+        }
+        match decision {
             append::Decision::Append(base_offset, leader_epoch) => {
                 let lsn = self.log_append(now, publish, base_offset, leader_epoch);
                 let after = if planted(Bug::AckBeforeDurable) { Lsn(0) } else { lsn };
@@ -273,8 +288,7 @@ impl Shard {
                     return;
                 }
                 let Some(parked) = self.admission.take() else { return };
-                let reply = Reply::Published(Err(PublishError::StorageFull));
-                self.reply_now(parked.ctx.holder, parked.ticket, reply);
+                self.refuse(&parked.ctx, parked.ticket, &parked.publish, PublishError::StorageFull);
                 continue;
             }
             let Some(parked) = self.admission.take_due(now) else {
@@ -316,7 +330,7 @@ impl Shard {
             LocateBy::Timestamp(_) | LocateBy::MaxTimestamp => None,
         };
         if offset.is_none()
-            && let Some(time) = locate::search(partition, &self.tail, &self.segments, locate.by)
+            && let Some(time) = locate::search(locate.by)
         {
             let from = partition.visible_start;
             return self.search(ctx.holder, ticket, locate.partition, time, from);

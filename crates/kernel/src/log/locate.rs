@@ -3,26 +3,34 @@
 //!
 //! Owns: which pieces can hold the answer, and the search inside a batch. Must not know: who asked, how a medium is asked.
 //!
-//! A batch whose records turn out not to be well formed is skipped by a search for a time, and counted; a search for the largest
-//! time then answers with the batch's last offset, because its header, which is checksummed, says that the time is in there.
+//! For the first record at or after a time, pieces are looked into in the order of offsets. For the largest time, in the order of
+//! what they say their largest is: the first that holds it ends the search. A piece may say more than it holds (its largest lies
+//! before the start; a sender's header lies), then the next is looked into, `PIECES_MAX` at most.
+//!
+//! A batch whose records turn out not to be well formed is counted and skipped, except that a search for the largest time takes its
+//! header, which is checksummed, by its word: the batch's last offset.
 
 use crate::command::LocateBy;
+use crate::format::v1::segment::Block;
 use crate::log::partition::Partition;
 use crate::log::read::{BlockRange, Walk};
-use crate::log::tail::Tail;
+use crate::log::tail::{Tail, TailEntry};
 use crate::spill::segments::Segments;
 use bytes::Bytes;
 use model::batch::{Header, Records, inflate};
 use model::media::BlobName;
 use model::{Corrupt, LeaderEpoch, Offset};
 
+/// Pieces that a search for the largest time looks into.
+const PIECES_MAX: usize = 32;
+
 /// A search by time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Time {
     /// The first record at or after it.
     AtLeast(i64),
-    /// The first record with exactly the partition's largest time, which is known by now.
-    Largest(i64),
+    /// The first record with the largest time: the best so far, and the first offsets of the pieces looked into.
+    Largest { best: Option<Found>, seen: Vec<Offset> },
 }
 
 /// What a search found.
@@ -37,36 +45,17 @@ pub struct Found {
 #[derive(Debug)]
 pub enum Step {
     Done(Option<Found>),
-    /// This block must be fetched and searched; if it holds no answer the search goes on from the block's end.
+    /// This block must be fetched and searched; if that does not end it the search goes on from the block's end.
     Block(BlockRange),
 }
 
-/// Turns a command's question into a search, or says that there is none to be made.
-pub fn search(partition: &Partition, tail: &Tail, segments: &Segments, by: LocateBy) -> Option<Time> {
+/// The search that a command asks for, if it is one by time.
+pub fn search(by: LocateBy) -> Option<Time> {
     match by {
         LocateBy::Timestamp(timestamp_ms) => Some(Time::AtLeast(timestamp_ms)),
-        LocateBy::MaxTimestamp => largest(partition, tail, segments).map(Time::Largest),
+        LocateBy::MaxTimestamp => Some(Time::Largest { best: None, seen: Vec::new() }),
         LocateBy::Start | LocateBy::End => None,
     }
-}
-
-fn largest(partition: &Partition, tail: &Tail, segments: &Segments) -> Option<i64> {
-    let mut largest = None;
-    for run_ref in &partition.runs {
-        let (index, run) = segments.run(run_ref)?;
-        let blocks = index.blocks_of(run);
-        for (number, block) in blocks.iter().enumerate() {
-            let end = blocks.get(number + 1).map_or(run_ref.end, |next| next.first_offset);
-            if end > partition.visible_start {
-                largest = largest.max(Some(block.max_timestamp_ms));
-            }
-        }
-    }
-    for entry in partition.tail.iter().take_while(|entry| entry.end() <= partition.high) {
-        let header = tail.peek(entry).and_then(Header::read);
-        largest = largest.max(header.map(|header| header.max_timestamp_ms));
-    }
-    largest.filter(|largest| *largest >= 0)
 }
 
 /// Searches from `from` on.
@@ -74,7 +63,21 @@ pub fn step(
     partition: &Partition,
     tail: &Tail,
     segments: &Segments,
-    time: Time,
+    time: &mut Time,
+    from: Offset,
+    malformed: &mut u64,
+) -> Step {
+    match time {
+        Time::AtLeast(timestamp_ms) => step_at_least(partition, tail, segments, *timestamp_ms, from, malformed),
+        Time::Largest { best, seen } => step_largest(partition, tail, segments, best, seen, malformed),
+    }
+}
+
+fn step_at_least(
+    partition: &Partition,
+    tail: &Tail,
+    segments: &Segments,
+    timestamp_ms: i64,
     from: Offset,
     malformed: &mut u64,
 ) -> Step {
@@ -82,7 +85,7 @@ pub fn step(
     for run_ref in &partition.runs[partition.run_index(from)..] {
         let Some((index, run)) = segments.run(run_ref) else { continue };
         let blocks = index.blocks_from(run, from);
-        if let Some(number) = blocks.iter().position(|block| may_hold(time, block.max_timestamp_ms)) {
+        if let Some(number) = blocks.iter().position(|block| block.max_timestamp_ms >= timestamp_ms) {
             let end = blocks.get(number + 1).map_or(run_ref.end, |next| next.first_offset);
             let blocks = vec![blocks[number]];
             return Step::Block(BlockRange { partition: partition.id, segment: run_ref.segment, blocks, end });
@@ -94,7 +97,7 @@ pub fn step(
         }
         let Some(batch) = tail.batch(entry) else { break };
         if let Some(header) = Header::read(&batch)
-            && let Some(found) = in_batch(&batch, &header, time, from, malformed)
+            && let Some(found) = first_at_least(&batch, &header, timestamp_ms, from, malformed)
         {
             return Step::Done(Some(found));
         }
@@ -102,19 +105,89 @@ pub fn step(
     Step::Done(None)
 }
 
-fn may_hold(time: Time, max_timestamp_ms: i64) -> bool {
-    match time {
-        Time::AtLeast(timestamp_ms) => max_timestamp_ms >= timestamp_ms,
-        Time::Largest(timestamp_ms) => max_timestamp_ms == timestamp_ms,
+/// A piece that a search for the largest time may look into.
+enum Piece {
+    Block(u64, Block, Offset),
+    Batch(TailEntry),
+}
+
+fn step_largest(
+    partition: &Partition,
+    tail: &Tail,
+    segments: &Segments,
+    best: &mut Option<Found>,
+    seen: &mut Vec<Offset>,
+    malformed: &mut u64,
+) -> Step {
+    while seen.len() < PIECES_MAX
+        && let Some((largest_ms, first, piece)) = most_promising(partition, tail, segments, seen)
+        && best.is_none_or(|best| (largest_ms, best.offset) > (best.timestamp_ms, first))
+    {
+        seen.push(first);
+        match piece {
+            Piece::Block(segment, block, end) => {
+                return Step::Block(BlockRange { partition: partition.id, segment, blocks: vec![block], end });
+            }
+            Piece::Batch(entry) => {
+                let Some(batch) = tail.batch(&entry) else { break };
+                if let Some(header) = Header::read(&batch) {
+                    better(best, largest_in(&batch, &header, partition.visible_start, malformed));
+                }
+            }
+        }
+    }
+    Step::Done(*best)
+}
+
+/// The piece that says it holds the largest time, the first of several, of those not seen.
+fn most_promising(
+    partition: &Partition,
+    tail: &Tail,
+    segments: &Segments,
+    seen: &[Offset],
+) -> Option<(i64, Offset, Piece)> {
+    let mut found: Option<(i64, Offset, Piece)> = None;
+    let mut offer = |largest_ms: i64, first: Offset, piece: Piece| {
+        let beats = found.as_ref().is_none_or(|(best_ms, ..)| largest_ms > *best_ms);
+        if largest_ms >= 0 && beats && !seen.contains(&first) {
+            found = Some((largest_ms, first, piece));
+        }
+    };
+    for run_ref in &partition.runs {
+        let Some((index, run)) = segments.run(run_ref) else { continue };
+        let blocks = index.blocks_of(run);
+        for (number, block) in blocks.iter().enumerate() {
+            let end = blocks.get(number + 1).map_or(run_ref.end, |next| next.first_offset);
+            if end > partition.visible_start {
+                offer(block.max_timestamp_ms, block.first_offset, Piece::Block(run_ref.segment, *block, end));
+            }
+        }
+    }
+    for entry in partition.tail.iter().take_while(|entry| entry.end() <= partition.high) {
+        if entry.end() > partition.visible_start
+            && let Some(header) = tail.peek(entry).and_then(Header::read)
+        {
+            offer(header.max_timestamp_ms, entry.base, Piece::Batch(*entry));
+        }
+    }
+    found
+}
+
+/// Keeps the larger time; of equal ones the lower offset.
+fn better(best: &mut Option<Found>, found: Option<Found>) {
+    if let Some(found) = found
+        && best.is_none_or(|best| (found.timestamp_ms, best.offset) > (best.timestamp_ms, found.offset))
+    {
+        *best = Some(found);
     }
 }
 
-/// Searches fetched, checked blocks.
+/// Searches fetched, checked blocks from `from` on. `Some` ends the search.
 pub fn in_blocks(
     range: &BlockRange,
     name: BlobName,
     bytes: &Bytes,
-    time: Time,
+    time: &mut Time,
     from: Offset,
     malformed: &mut u64,
 ) -> Result<Option<Found>, Corrupt> {
@@ -127,48 +200,76 @@ pub fn in_blocks(
         if header.next_offset() <= from {
             continue;
         }
-        if let Some(found) = in_batch(&bytes.slice(pos..pos + header.bytes), &header, time, from, malformed) {
-            return Ok(Some(found));
+        let batch = bytes.slice(pos..pos + header.bytes);
+        match time {
+            Time::AtLeast(timestamp_ms) => {
+                let found = first_at_least(&batch, &header, *timestamp_ms, from, malformed);
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Time::Largest { best, .. } => {
+                if best.is_none_or(|best| header.max_timestamp_ms >= best.timestamp_ms) {
+                    better(best, largest_in(&batch, &header, from, malformed));
+                }
+            }
         }
     }
     Ok(None)
 }
 
-fn in_batch(batch: &Bytes, header: &Header, time: Time, from: Offset, malformed: &mut u64) -> Option<Found> {
-    if !may_hold(time, header.max_timestamp_ms) {
+fn first_at_least(
+    batch: &Bytes,
+    header: &Header,
+    timestamp_ms: i64,
+    from: Offset,
+    malformed: &mut u64,
+) -> Option<Found> {
+    if header.max_timestamp_ms < timestamp_ms {
         return None;
     }
-    let found = |delta: i32, timestamp_ms: i64| Found {
-        offset: header.base_offset.plus(u64::try_from(delta).unwrap_or(0)),
-        timestamp_ms,
-        leader_epoch: header.leader_epoch,
-    };
-    let unreadable = |malformed: &mut u64| {
-        *malformed += 1;
-        match time {
-            Time::AtLeast(_) => None,
-            Time::Largest(timestamp_ms) => Some(found(header.last_offset_delta, timestamp_ms)),
-        }
-    };
-    let Ok(records) = inflate(batch, header) else { return unreadable(malformed) };
     let mut first = None;
-    for (number, record) in Records::of(&records, header).enumerate() {
-        // The delta must be the record's place, or an offset beyond the batch could be answered.
-        let Ok(record) = record else { return unreadable(malformed) };
-        if usize::try_from(record.offset_delta) != Ok(number) {
-            return unreadable(malformed);
+    let well_formed = each_record(batch, header, |found| {
+        if first.is_none() && found.offset >= from && found.timestamp_ms >= timestamp_ms {
+            first = Some(found);
         }
-        let offset = header.base_offset.plus(number as u64);
-        if first.is_none() && offset >= from && may_hold_record(time, record.timestamp_ms) {
-            first = Some(found(record.offset_delta, record.timestamp_ms));
-        }
+    });
+    if !well_formed {
+        *malformed += 1;
+        return None;
     }
     first
 }
 
-fn may_hold_record(time: Time, timestamp_ms: i64) -> bool {
-    match time {
-        Time::AtLeast(at_least_ms) => timestamp_ms >= at_least_ms,
-        Time::Largest(largest_ms) => timestamp_ms >= largest_ms,
+fn largest_in(batch: &Bytes, header: &Header, from: Offset, malformed: &mut u64) -> Option<Found> {
+    let mut largest = None;
+    let well_formed = each_record(batch, header, |found| {
+        if found.offset >= from && found.timestamp_ms >= 0 {
+            better(&mut largest, Some(found));
+        }
+    });
+    if well_formed {
+        return largest;
     }
+    *malformed += 1;
+    let offset = Offset(header.next_offset().0 - 1);
+    Some(Found { offset, timestamp_ms: header.max_timestamp_ms, leader_epoch: header.leader_epoch })
+}
+
+/// False when the records are not well formed; what was given before that is then not to be relied on.
+fn each_record(batch: &Bytes, header: &Header, mut take: impl FnMut(Found)) -> bool {
+    let Ok(records) = inflate(batch, header) else { return false };
+    for (number, record) in Records::of(&records, header).enumerate() {
+        // The delta must be the record's place, or an offset beyond the batch could be answered.
+        let Ok(record) = record else { return false };
+        if usize::try_from(record.offset_delta) != Ok(number) {
+            return false;
+        }
+        take(Found {
+            offset: header.base_offset.plus(number as u64),
+            timestamp_ms: record.timestamp_ms,
+            leader_epoch: header.leader_epoch,
+        });
+    }
+    true
 }

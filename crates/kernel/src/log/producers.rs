@@ -9,11 +9,13 @@
 //!   2. An older producer epoch than the last seen is fenced; a newer one must begin at sequence 0.
 //!   3. The next batch must begin where the last one ended, wrapping from `i32::MAX` to 0.
 //!   4. A batch equal to one of the last five is a repeat, answered with its first offset.
-//!   5. One that lies wholly before those five repeats what is forgotten; anything else is out of sequence.
+//!   5. One that lies wholly before those five, but not before the first that was ever taken here, repeats what is forgotten;
+//!      anything else is out of sequence. (A client takes "a repeat" for success, so it is never said of what may not be there.)
 
 use crate::error::PublishError;
+use crate::log::partition::Partition;
 use model::batch::{Header, sequence_plus};
-use model::{Offset, ProducerEpoch, ProducerId};
+use model::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use std::collections::BTreeMap;
 
 /// Batches remembered of a producer on a partition: as many as a Kafka producer keeps in flight.
@@ -34,12 +36,14 @@ pub struct Producer {
     count: u8,
     /// When it last appended, by the wall clock then.
     pub last_ms: u64,
+    /// Records taken in this epoch since it became known.
+    pub accepted: u64,
     window: [Sequenced; SEQUENCED_MAX],
 }
 
 impl Producer {
     pub fn new(epoch: ProducerEpoch) -> Producer {
-        Producer { epoch, count: 0, last_ms: 0, window: [Sequenced::default(); SEQUENCED_MAX] }
+        Producer { epoch, count: 0, last_ms: 0, accepted: 0, window: [Sequenced::default(); SEQUENCED_MAX] }
     }
 
     /// The remembered batches, oldest first.
@@ -48,6 +52,7 @@ impl Producer {
     }
 
     pub fn push(&mut self, batch: Sequenced, appended_ms: u64) {
+        self.accepted = self.accepted.saturating_add(distance(batch.first, batch.last) as u64 + 1);
         if usize::from(self.count) == SEQUENCED_MAX {
             self.window.copy_within(1.., 0);
             self.count -= 1;
@@ -95,17 +100,21 @@ pub fn decide(producers: &BTreeMap<ProducerId, Producer>, header: &Header) -> Ve
     if first == expected {
         return Verdict::Append;
     }
-    if behind(last, oldest.first) && behind(first, oldest.first) {
+    let accepted = distance(first, expected) as u64 <= producer.accepted;
+    if accepted && behind(last, oldest.first) && behind(first, oldest.first) {
         return Verdict::Refuse(PublishError::DuplicateForgotten);
     }
     Verdict::Refuse(PublishError::OutOfSequence { expected })
 }
 
+/// How many steps it is from one sequence on to another.
+fn distance(from: i32, to: i32) -> i64 {
+    (i64::from(to) - i64::from(from)).rem_euclid(i64::from(i32::MAX) + 1)
+}
+
 /// True when `sequence` comes before `other`, in the half circle behind it.
 fn behind(sequence: i32, other: i32) -> bool {
-    let circle = i64::from(i32::MAX) + 1;
-    let distance = (i64::from(other) - i64::from(sequence)).rem_euclid(circle);
-    distance != 0 && distance < circle / 2
+    (1..1 << 30).contains(&distance(sequence, other))
 }
 
 /// Folds an appended batch. True when its producer was not known.
@@ -122,6 +131,47 @@ pub(crate) fn record(producers: &mut BTreeMap<ProducerId, Producer>, header: &He
         Sequenced { first: header.base_sequence, last: header.last_sequence(), base_offset: header.base_offset };
     producer.push(batch, appended_ms);
     producers.len() > count
+}
+
+/// Batches of unknown producers that were refused for want of room. Until the refused one comes again, later ones of the same
+/// producer are out of sequence: rule 1 would take them, and the refused batch could then never follow.
+///
+/// Volatile: after a restart clients send again in order. At most `GAPS_MAX`; beyond, a refusal is not remembered.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    by_producer: BTreeMap<(PartitionId, ProducerId), (ProducerEpoch, i32)>,
+}
+
+const GAPS_MAX: usize = 100_000;
+
+impl Gaps {
+    /// A numbered batch was refused though nothing is wrong with it.
+    pub fn refused(&mut self, partition: &Partition, header: &Header) {
+        let known = partition.producers.get(&header.producer_id);
+        let follows = known.is_some_and(|known| known.epoch >= header.producer_epoch);
+        if !header.idempotent() || follows || self.by_producer.len() >= GAPS_MAX {
+            return;
+        }
+        let refused = (header.producer_epoch, header.base_sequence);
+        let first = self.by_producer.entry((partition.id, header.producer_id)).or_insert(refused);
+        if first.0 < header.producer_epoch {
+            *first = refused;
+        }
+    }
+
+    /// The sequence that must come before this batch, which by the rules alone could be appended.
+    pub fn expected(&mut self, partition: &Partition, header: &Header) -> Option<i32> {
+        if self.by_producer.is_empty() || !header.idempotent() {
+            return None;
+        }
+        let key = (partition.id, header.producer_id);
+        let (epoch, sequence) = *self.by_producer.get(&key)?;
+        if epoch == header.producer_epoch && sequence != header.base_sequence {
+            return Some(sequence);
+        }
+        self.by_producer.remove(&key);
+        None
+    }
 }
 
 #[cfg(test)]
@@ -196,12 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_taken_here_is_not_called_a_repeat() {
+        let mut log = Log::new();
+        for sequence in 10..20 {
+            assert_eq!(log.offer(0, sequence, 1), Verdict::Append);
+        }
+        assert_eq!(log.offer(0, 10, 1), Verdict::Refuse(PublishError::DuplicateForgotten));
+        assert_eq!(log.offer(0, 9, 1), gap(20));
+        assert_eq!(log.offer(0, 0, 1), gap(20));
+    }
+
+    #[test]
     fn sequences_wrap_after_the_largest() {
         let mut log = Log::new();
         assert_eq!(log.offer(0, i32::MAX - 1, 3), Verdict::Append);
         assert_eq!(log.offer(0, 1, 1), Verdict::Append);
         assert_eq!(log.offer(0, i32::MAX - 1, 3), Verdict::Repeat(Offset(0)));
-        assert_eq!(log.offer(0, i32::MAX - 2, 1), Verdict::Refuse(PublishError::DuplicateForgotten));
+        assert_eq!(log.offer(0, i32::MAX - 2, 1), gap(2), "nothing before the first batch was ever taken");
         assert_eq!(log.offer(0, 1, 1), Verdict::Repeat(Offset(3)));
         assert_eq!(log.offer(0, 3, 1), gap(2));
     }

@@ -61,6 +61,18 @@ pub(crate) struct Cold {
 }
 
 impl Cold {
+    /// The holder is gone: what it waits for sets no watch any more.
+    pub(super) fn forget(&mut self, holder: HolderId) {
+        self.waiting.retain(|fetch| fetch.holder != holder);
+        for what in self.under_way.values_mut() {
+            if let BlobUse::Fetch(Fetch { holder: of, ask: Ask::Read(read), .. }) = what
+                && *of == holder
+            {
+                read.watch = None;
+            }
+        }
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_empty() && self.waiting.is_empty()
     }
@@ -168,9 +180,10 @@ impl Shard {
                     }
                 }
             }
-            Ask::Search { time, from } => {
+            Ask::Search { ref time, from } => {
+                let mut time = time.clone();
                 let malformed = &mut self.figures.malformed_batches;
-                match locate::in_blocks(&fetch.range, name, &bytes, time, from, malformed) {
+                match locate::in_blocks(&fetch.range, name, &bytes, &mut time, from, malformed) {
                     Err(corrupt) => self.answer_corrupt(&fetch, corrupt),
                     Ok(Some(found)) => self.answer_search(fetch.holder, fetch.ticket, partition, Some(found)),
                     Ok(None) => match damage {
@@ -201,12 +214,12 @@ impl Shard {
         holder: HolderId,
         ticket: Ticket,
         partition: PartitionId,
-        time: Time,
+        mut time: Time,
         from: Offset,
     ) {
         let Some(found) = self.state.partitions.get(partition) else { return };
         let malformed = &mut self.figures.malformed_batches;
-        match locate::step(found, &self.tail, &self.segments, time, from, malformed) {
+        match locate::step(found, &self.tail, &self.segments, &mut time, from, malformed) {
             locate::Step::Done(found) => self.answer_search(holder, ticket, partition, found),
             locate::Step::Block(range) => self.fetch(holder, ticket, range, Ask::Search { time, from }),
         }

@@ -184,6 +184,7 @@ pub(super) fn open(
         watches: Default::default(),
         cold: Default::default(),
         peers: Default::default(),
+        gaps: Default::default(),
         upkeep: Default::default(),
         effects: VecDeque::<Effect>::new(),
         failed: false,

@@ -159,12 +159,13 @@ impl Shard {
     pub(super) fn make_visible(&mut self, touched: &[Touched]) {
         for touched in touched {
             let Some(partition) = self.state.partitions.get_mut(touched.partition) else { continue };
-            if touched.next > partition.high {
-                partition.high = touched.next;
-                if let Some(watches) = partition.watches.take() {
-                    self.watches.fire(touched.partition, *watches);
-                }
+            // A start that moves is news as well: a reader that is told nothing would go on naming the old one.
+            if (touched.next > partition.high || touched.start > partition.visible_start)
+                && let Some(watches) = partition.watches.take()
+            {
+                self.watches.fire(touched.partition, *watches);
             }
+            partition.high = partition.high.max(touched.next);
             if touched.start > partition.visible_start {
                 partition.visible_start = touched.start;
                 let segments = &mut self.segments;

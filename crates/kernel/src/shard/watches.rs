@@ -60,6 +60,7 @@ impl Shard {
 
     /// The holder is gone.
     pub(super) fn unwatch(&mut self, holder: HolderId) {
+        self.cold.forget(holder);
         let range = (holder, PartitionId(0), 0)..=(holder, PartitionId(u64::MAX), u64::MAX);
         let gone: Vec<(HolderId, PartitionId, u64)> = self.watches.by_holder.range(range).copied().collect();
         for key in gone {

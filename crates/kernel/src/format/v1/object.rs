@@ -11,7 +11,8 @@
 //! kind 4, partition  key: id u64 big-endian
 //!                                    value: topic id 16 B | index u32 | epoch base i32 | start u64 | next u64
 //!                                    | epochs varint, each { epoch i32, first offset u64 }
-//!                                    | producers varint, each { id u64, epoch i16, last append ms u64, batches u8,
+//!                                    | producers varint, each { id u64, epoch i16, last append ms u64,
+//!                                                               records taken varint, batches u8,
 //!                                                               each { first sequence i32, last i32, base offset u64 } }
 //! kind 5, note       key: coordinator u8, then the note's key
 //!                                    value: the note's value
@@ -200,6 +201,7 @@ pub(crate) fn encode_partition(partition: &Partition, with_producers: bool) -> V
         out.extend_from_slice(&id.0.to_le_bytes());
         out.extend_from_slice(&producer.epoch.0.to_le_bytes());
         out.extend_from_slice(&producer.last_ms.to_le_bytes());
+        varint::write_u64(&mut out, producer.accepted);
         out.push(producer.sequenced().len() as u8);
         for batch in producer.sequenced() {
             out.extend_from_slice(&batch.first.to_le_bytes());
@@ -220,10 +222,11 @@ fn read_partition(id: PartitionId, fields: &mut Fields<'_>) -> PartitionObject {
         epochs.push((LeaderEpoch(fields.i32()), Offset(fields.u64())));
     }
     let mut producers = BTreeMap::new();
-    for _ in 0..fields.count(19) {
+    for _ in 0..fields.count(20) {
         let producer = ProducerId(fields.u64() as i64);
         let epoch = ProducerEpoch(fields.i16());
         let last_ms = fields.u64();
+        let accepted = fields.varint();
         let count = usize::from(fields.u8());
         fields.require(count <= SEQUENCED_MAX);
         let mut entry = Producer::new(epoch);
@@ -231,7 +234,7 @@ fn read_partition(id: PartitionId, fields: &mut Fields<'_>) -> PartitionObject {
             let (first, last) = (fields.i32(), fields.i32());
             entry.push(Sequenced { first, last, base_offset: Offset(fields.u64()) }, last_ms);
         }
-        entry.last_ms = last_ms;
+        (entry.last_ms, entry.accepted) = (last_ms, accepted);
         producers.insert(producer, entry);
     }
     PartitionObject { row, topic, start, next, epochs, producers }
