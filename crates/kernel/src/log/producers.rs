@@ -154,7 +154,8 @@ impl Gaps {
         }
         let refused = (header.producer_epoch, header.base_sequence);
         let first = self.by_producer.entry((partition.id, header.producer_id)).or_insert(refused);
-        if first.0 < header.producer_epoch {
+        let earlier = first.0 == header.producer_epoch && behind(header.base_sequence, first.1);
+        if first.0 < header.producer_epoch || earlier {
             *first = refused;
         }
     }
@@ -166,9 +167,10 @@ impl Gaps {
         }
         let key = (partition.id, header.producer_id);
         let (epoch, sequence) = *self.by_producer.get(&key)?;
-        if epoch == header.producer_epoch && sequence != header.base_sequence {
+        if epoch == header.producer_epoch && behind(sequence, header.base_sequence) {
             return Some(sequence);
         }
+        // The refused one, or one before it (it waited while the other was refused): from now on the producer is known.
         self.by_producer.remove(&key);
         None
     }
@@ -243,6 +245,32 @@ mod tests {
         assert_eq!(log.offer(2, 0, 1), Verdict::Append);
         assert_eq!(log.offer(1, 2, 1), Verdict::Refuse(PublishError::ProducerFenced));
         assert_eq!(log.offer(2, 0, 1), Verdict::Repeat(Offset(2)), "not the batch of epoch 1 with that sequence");
+    }
+
+    #[test]
+    fn only_what_comes_after_a_refused_batch_waits_for_it() {
+        let hosted = crate::log::partition::Hosted {
+            topic: model::TopicId::NONE,
+            namespace: model::NamespaceId(0),
+            name: "t".into(),
+            retention_ms: None,
+            retention_bytes: None,
+            batch_bytes_max: 0,
+        };
+        let row = crate::log::partition::HostedRow { partition: PartitionId(0), index: 0, epoch_base: 0 };
+        let partition = Partition::new(hosted.into(), row);
+        let header = |base_sequence| {
+            let numbering = Numbering { producer_id: ProducerId(1), producer_epoch: ProducerEpoch(0), base_sequence };
+            *build(&[NewRecord::default()], numbering).header()
+        };
+        let mut gaps = Gaps::default();
+        gaps.refused(&partition, &header(5));
+        gaps.refused(&partition, &header(6));
+        gaps.refused(&partition, &header(4));
+        assert_eq!(gaps.expected(&partition, &header(6)), Some(4));
+        assert_eq!(gaps.expected(&partition, &header(5)), Some(4));
+        assert_eq!(gaps.expected(&partition, &header(3)), None, "it comes before");
+        assert_eq!(gaps.expected(&partition, &header(4)), None, "and makes its producer known");
     }
 
     #[test]
