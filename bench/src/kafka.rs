@@ -197,12 +197,7 @@ impl Bench {
                     self.remove(&peer, &topic)?;
                     topic = self.make_topic(workload, &peer)?;
                 }
-                if matches!(workload.client, Client::RawWire { batch_records: 1, .. })
-                    || peer.name == APACHE
-                    || workload.record_bytes < 1024
-                {
-                    measure::run(workload, records, &peer, &topic, self.client.as_ref(), 0)?;
-                }
+                measure::run(workload, records, &peer, &topic, self.client.as_ref(), &self.plan.root, 0)?;
             }
             self.remove(&peer, &topic)?;
         }
@@ -283,7 +278,7 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(if workload.kind == Kind::Replay { 200 } else { 1_000 }));
             let factor = if self.plan.quick || matches!(workload.kind, Kind::Latency { .. }) { 1 } else { FULL_FACTOR };
             let records = records.unwrap_or(workload.records * factor);
-            let run = measure::run(workload, records, peer, &topic, self.client.as_ref(), pair)
+            let run = measure::run(workload, records, peer, &topic, self.client.as_ref(), &self.plan.root, pair)
                 .map_err(|error| format!("{} on {}: {error}", workload.name, peer.name))?;
             println!("{}", one_line(&run));
             self.push(Line::Run(Box::new(run.clone())))?;
@@ -340,7 +335,7 @@ fn one_line(run: &RunFigures) -> String {
         )
     });
     format!(
-        "{} #{} {}: {:.0} k/s, {:.0} MB/s, CPU {:.2} broker / {:.2} client, RSS {:.0} MB{latency}{}",
+        "{} #{} {}: {:.0} k/s, {:.0} MB/s, CPU {:.2} broker / {:.2} client, RSS {:.0} MB, {:.1} bytes to the disk a byte{latency}{}",
         run.workload,
         run.pair,
         run.broker,
@@ -349,6 +344,7 @@ fn one_line(run: &RunFigures) -> String {
         run.broker_cpu_s_per_million,
         run.client_cpu_s_per_million,
         run.rss_mb,
+        run.device_written_per_byte,
         if run.disturbed { " (disturbed)" } else { "" }
     )
 }

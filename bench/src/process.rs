@@ -32,11 +32,18 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     kibibytes(&status, "VmRSS:").ok_or_else(|| malformed("/proc/PID/status"))
 }
 
-/// Bytes that a process has caused to be written to a disk.
-pub fn written_bytes(pid: u32) -> io::Result<u64> {
-    let counters = fs::read_to_string(format!("/proc/{pid}/io"))?;
-    let written = counters.lines().find_map(|line| line.strip_prefix("write_bytes:"));
-    written.and_then(|count| count.trim().parse().ok()).ok_or_else(|| malformed("/proc/PID/io"))
+/// Bytes written so far to the device under `folder`, by whomever. (A process's own count in `/proc/PID/io` is no use here: it counts
+/// every page of a large folio as written when one of them is.)
+pub fn device_written_bytes(folder: &Path) -> io::Result<u64> {
+    let device = rustix::fs::stat(folder)?.st_dev;
+    let (major, minor) = (rustix::fs::major(device).to_string(), rustix::fs::minor(device).to_string());
+    let stats = fs::read_to_string("/proc/diskstats")?;
+    // major minor name, then reads (4 fields), writes: completed, merged, sectors of 512 bytes.
+    let line = stats.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let sectors =
+        line.filter(|fields| fields.len() > 9 && fields[0] == major && fields[1] == minor).map(|fields| fields[9]);
+    let sectors = sectors.filter_map(|sectors| sectors.parse::<u64>().ok()).next();
+    sectors.map(|sectors| sectors * 512).ok_or_else(|| malformed("/proc/diskstats"))
 }
 
 /// Memory of the whole machine.

@@ -68,8 +68,8 @@ pub struct RunFigures {
     pub other_cpu_s: f64,
     pub steal_s: f64,
     pub rss_mb: f64,
-    /// Bytes that the broker caused to be written, for each byte of records.
-    pub written_per_byte: f64,
+    /// Bytes written to the device until all was clean again, by whomever, for each byte of records.
+    pub device_written_per_byte: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_to_end: Option<Times>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ use super::workload::{BATCH_BYTES, Client, Kind, LINGER_MS, Workload};
 use crate::process::{self, MachineCpu};
 use crate::results::RunFigures;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Instant;
 
 /// A run is disturbed when others and the host took more than this part of the machine's time. Fixed before any run.
@@ -26,7 +27,7 @@ pub struct Peer {
     pub topic_settings: &'static [(&'static str, &'static str)],
 }
 
-/// Runs `workload` once with `records` records on the topic, which exists.
+/// Runs `workload` once with `records` records on the topic, which exists. `folder` lies on the disk that the broker writes to.
 ///
 /// # Errors
 /// A sentence: the client could not do it, or saw something missing.
@@ -36,13 +37,14 @@ pub fn run(
     peer: &Peer,
     topic: &str,
     client: Option<&NativeClient>,
+    folder: &Path,
     pair: u32,
 ) -> Result<RunFigures, String> {
     let failed = |error: std::io::Error| error.to_string();
     let own = std::process::id();
     let (broker_before, own_before) =
         (process::cpu_seconds(peer.pid).map_err(failed)?, process::cpu_seconds(own).map_err(failed)?);
-    let written_before = process::written_bytes(peer.pid).unwrap_or(0);
+    let written_before = process::device_written_bytes(folder).unwrap_or(0);
     let (machine_before, begin) = (MachineCpu::now().map_err(failed)?, Instant::now());
 
     let (name, outcome) = match workload.client {
@@ -61,10 +63,11 @@ pub fn run(
 
     let (wall, machine) = (begin.elapsed().as_secs_f64(), MachineCpu::now().map_err(failed)?);
     let broker_cpu_s = process::cpu_seconds(peer.pid).map_err(failed)? - broker_before;
-    let written = process::written_bytes(peer.pid).unwrap_or(0).saturating_sub(written_before);
     let steal_s = machine.steal_s - machine_before.steal_s;
     let busy_s = machine.busy_s - machine_before.busy_s - steal_s;
     let other_cpu_s = (busy_s - broker_cpu_s - outcome.client_cpu_s).max(0.0);
+    rustix::fs::sync();
+    let written = process::device_written_bytes(folder).unwrap_or(0).saturating_sub(written_before);
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
     let millions = outcome.records as f64 / 1e6;
     let bytes = (outcome.records * workload.record_bytes) as f64;
@@ -84,7 +87,7 @@ pub fn run(
         other_cpu_s,
         steal_s,
         rss_mb: process::resident_bytes(peer.pid).map_err(failed)? as f64 / 1e6,
-        written_per_byte: written as f64 / bytes,
+        device_written_per_byte: written as f64 / bytes,
         end_to_end: outcome.end_to_end,
         ack: outcome.ack,
         disturbed: (other_cpu_s + steal_s) / (wall * cores) > DISTURBED_PART_MAX,

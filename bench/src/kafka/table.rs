@@ -249,7 +249,7 @@ mod tests {
             other_cpu_s: 0.0,
             steal_s: 0.0,
             rss_mb: 100.0,
-            written_per_byte: 1.0,
+            device_written_per_byte: 1.0,
             end_to_end: None,
             ack: None,
             disturbed,

@@ -71,6 +71,16 @@ pub const WORKLOADS: &[Workload] = &[
         synced_peer_records: None,
     },
     Workload {
+        name: "latency-5000-1k",
+        title: "5,000/s of 1 KB, linger 0, 1 partition, end to end",
+        client: Client::Librdkafka,
+        kind: Kind::Latency { rate: 5_000, seconds: 8, warm_seconds: 2 },
+        partitions: 1,
+        record_bytes: 1024,
+        records: 50_000,
+        synced_peer_records: None,
+    },
+    Workload {
         name: "produce-1k-1p",
         title: "produce 1 KB, 1 partition, the same settings",
         client: Client::Librdkafka,
@@ -129,16 +139,6 @@ pub const WORKLOADS: &[Workload] = &[
         record_bytes: 100,
         records: 150_000,
         synced_peer_records: Some(20_000),
-    },
-    Workload {
-        name: "latency-5000-1k",
-        title: "5,000/s of 1 KB, linger 0, 1 partition, end to end",
-        client: Client::Librdkafka,
-        kind: Kind::Latency { rate: 5_000, seconds: 8, warm_seconds: 2 },
-        partitions: 1,
-        record_bytes: 1024,
-        records: 50_000,
-        synced_peer_records: None,
     },
     Workload {
         name: "latency-1000-1k",
