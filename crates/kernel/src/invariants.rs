@@ -52,6 +52,10 @@ pub fn shard(shard: &Shard) -> Result<(), String> {
     }
     for found in shard.state.partitions.iter() {
         partition(found).map_err(|why| format!("partition {}: {why}", found.id))?;
+        let last_visible = found.tail_index(found.high).checked_sub(1).and_then(|index| found.tail.get(index));
+        if last_visible.is_some_and(|entry| shard.tail.lsn(entry) > shard.durable_lsn()) {
+            return Err(format!("partition {}: records are visible that are not durable", found.id));
+        }
     }
     let producers: usize = shard.state.partitions.iter().map(|partition| partition.producers.len()).sum();
     if producers as u64 != shard.state.producer_count {
