@@ -7,7 +7,7 @@
 //! What "readable" means: it was read again after `drain`. So a history without a full final read shows acknowledged records as lost.
 
 use crate::history::{Event, History, Op};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The promises.
@@ -190,13 +190,15 @@ struct Partition {
     pages: BTreeMap<u64, Box<Page>>,
     start_floor: u64,
     high_floor: u64,
-    /// As told after `drain`.
-    final_start: Option<u64>,
     /// How far trims that may have had an effect reach; `None` as everything.
     trims: Vec<(Op, u64)>,
     expires: bool,
     drop_asked: bool,
     drop_done: bool,
+    /// Someone was told that it does not exist.
+    absent: bool,
+    /// Offsets at which a final read was answered "corrupt": lost, but not in silence.
+    corrupt: BTreeSet<u64>,
 }
 
 impl Partition {
@@ -312,21 +314,25 @@ impl Checker {
                 }
             }
             Event::ReadCorrupt { op } => {
-                if let Some(open) = self.open.remove(&op)
-                    && !self.damaged
-                {
-                    self.report.add(Rule::NoFalseAlarm, || {
-                        format!("op {op} on partition {} from {}", open.partition, open.from)
-                    });
+                if let Some(open) = self.open.remove(&op) {
+                    if !self.damaged {
+                        self.report.add(Rule::NoFalseAlarm, || {
+                            format!("op {op} on partition {} from {}", open.partition, open.from)
+                        });
+                    } else if open.draining {
+                        self.partitions.entry(open.partition).or_default().corrupt.insert(open.from);
+                    }
                 }
             }
             Event::ReadAbsent { op } => {
-                if let Some(open) = self.open.remove(&op)
-                    && !self.partitions.entry(open.partition).or_default().drop_asked
-                {
-                    self.report.add(Rule::PartitionsStay, || {
-                        format!("op {op}: partition {} is said not to exist; nobody removed it", open.partition)
-                    });
+                if let Some(open) = self.open.remove(&op) {
+                    let state = self.partitions.entry(open.partition).or_default();
+                    state.absent = true;
+                    if !state.drop_asked {
+                        self.report.add(Rule::PartitionsStay, || {
+                            format!("op {op}: partition {} is said not to exist; nobody removed it", open.partition)
+                        });
+                    }
                 }
             }
             Event::Look { op, partition, .. } => self.begin(op, partition, 0),
@@ -384,7 +390,8 @@ impl Checker {
             seen_high: 0,
             start_floor: state.start_floor,
             high_floor: state.high_floor,
-            after_drop: state.drop_done,
+            // A removal may take a moment to reach everyone; from the first who was told, and after `drain`, it holds.
+            after_drop: state.absent || (state.drop_done && self.draining),
             draining: self.draining,
         };
         self.open.insert(op, open);
@@ -499,9 +506,6 @@ impl Checker {
                 });
             }
             state.start_floor = state.start_floor.max(start);
-            if open.draining {
-                state.final_start = Some(state.final_start.unwrap_or(0).max(start));
-            }
         }
         if let Some(high) = high {
             if high < open.high_floor {
@@ -535,9 +539,9 @@ impl Checker {
                     if state.drop_asked {
                         continue;
                     }
-                    let start = state.final_start.unwrap_or(if state.expires { state.start_floor } else { 0 });
+                    let start = state.start_floor;
                     let missing = (base..base + u64::from(sent.count))
-                        .filter(|offset| *offset >= start && !state.drained(*offset))
+                        .filter(|offset| *offset >= start && !state.drained(*offset) && !state.corrupt.contains(offset))
                         .count();
                     for _ in 0..missing {
                         self.report.add(Rule::AckedIsReadable, || {
@@ -557,12 +561,13 @@ impl Checker {
             if state.drop_asked {
                 continue;
             }
-            let start = state.final_start.unwrap_or(if state.expires { state.start_floor } else { 0 });
+            let start = state.start_floor;
             for (number, page) in &state.pages {
                 for slot in 0..PAGE {
                     let offset = number * PAGE as u64 + slot as u64;
                     let (word, bit) = (slot / 64, slot % 64);
-                    if offset >= start && page.seen[word] >> bit & 1 == 1 && page.drained[word] >> bit & 1 == 0 {
+                    let seen = page.seen[word] >> bit & 1 == 1 && page.drained[word] >> bit & 1 == 0;
+                    if offset >= start && seen && !state.corrupt.contains(&offset) {
                         let value = page.values[slot];
                         self.report.add(Rule::SeenDoesNotVanish, || {
                             format!("value {value} was seen at offset {offset} of partition {partition}")

@@ -14,7 +14,8 @@
 //!   is one operation with one outcome.
 //! - What a read returned stands between its invoke and its outcome as `saw`, one for each run of neighbouring values, beginning at
 //!   the offset asked for (a client drops what a batch brings from before it).
-//! - After the event `drain` nothing fails any more; every partition is read once more from its start to its end.
+//! - After the event `drain` nothing fails any more; every partition is read once more from its start to its end, offset by offset
+//!   where it is damaged.
 //!
 //! Text: a first line `polylog-history 1`, then a line an event: time, phase, verb, op, fields.
 //! ```text

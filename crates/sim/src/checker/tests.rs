@@ -196,6 +196,9 @@ fn a_partition_goes_only_when_removed_and_then_for_good() {
     broken(Rule::PartitionsStay, &[GOOD, &absent, FINAL]);
     let removed = ["8 invoke drop 7 partition=5", "8 ok drop 7"];
     clean(&[GOOD, &removed, &absent]);
+    let again = ["10 invoke read 5 client=1 partition=5 from=0", "11 saw 5 offset=0 values=10+1"];
+    clean(&[GOOD, &removed, &again, &absent]);
+    broken(Rule::PartitionsStay, &[GOOD, &removed, &absent, &again]);
     broken(Rule::PartitionsStay, &[GOOD, &removed, FINAL]);
     let refused = ["8 invoke drop 7 partition=5", "8 fail drop 7"];
     broken(Rule::PartitionsStay, &[GOOD, &refused, &absent, FINAL]);
@@ -206,6 +209,20 @@ fn damage_must_not_be_reported_where_there_is_none() {
     let corrupt = ["8 invoke read 4 client=1 partition=5 from=0", "9 corrupt read 4"];
     broken(Rule::NoFalseAlarm, &[GOOD, &corrupt, FINAL]);
     clean(&[GOOD, &["8 damage"], &corrupt, FINAL]);
+}
+
+#[test]
+fn damaged_records_are_excused_only_where_the_final_read_says_so() {
+    let read = |rest: &[&'static str]| {
+        let mut lines = vec!["8 damage", "90 drain", "91 invoke read 90 client=9 partition=5 from=0"];
+        lines.extend_from_slice(&["92 saw 90 offset=0 values=10+1", "93 ok read 90 start=0 high=3"]);
+        lines.extend_from_slice(rest);
+        judge(&[GOOD, &lines])
+    };
+    let corrupt_1 = ["94 invoke read 91 client=9 partition=5 from=1", "95 corrupt read 91"];
+    let corrupt_2 = ["94 invoke read 92 client=9 partition=5 from=2", "95 corrupt read 92"];
+    assert!(read(&[corrupt_1, corrupt_2].concat()).clean());
+    assert!(read(&corrupt_1).counts.contains_key(&Rule::AckedIsReadable));
 }
 
 #[test]

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A Kafka client's end of a connection: requests to bytes, bytes to answers.
+//!
+//! Owns: framing, correlation ids, the order of answers, versions (any that both sides know, so that every version gets traffic).
+//! Must not know: what a client wants. Encoding is done by an independent implementation of the protocol, not by the head's own.
+
+use crate::rng::Rng;
+use bytes::{Buf, Bytes, BytesMut};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
+    MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
+use std::collections::VecDeque;
+
+/// An answer, decoded.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Versions(ApiVersionsResponse),
+    Metadata(MetadataResponse),
+    Producer(InitProducerIdResponse),
+    Produced(ProduceResponse),
+    Fetched(FetchResponse),
+    Offsets(ListOffsetsResponse),
+    Created(CreateTopicsResponse),
+}
+
+/// What was asked and is not answered; `T` is the asker's note.
+#[derive(Clone, Debug)]
+struct Open<T> {
+    correlation: i32,
+    key: i16,
+    version: i16,
+    asked_us: u64,
+    note: T,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Line<T> {
+    open: VecDeque<Open<T>>,
+    input: BytesMut,
+    next_correlation: i32,
+}
+
+impl<T> Default for Line<T> {
+    fn default() -> Line<T> {
+        Line { open: VecDeque::new(), input: BytesMut::new(), next_correlation: 1 }
+    }
+}
+
+/// Any version of a request from `lowest` on.
+pub fn version_of<R: Message>(rng: &mut Rng, lowest: i16) -> i16 {
+    let (min, max) = (R::VERSIONS.min.max(lowest), R::VERSIONS.max);
+    min + rng.below((max - min + 1) as u64) as i16
+}
+
+impl<T> Line<T> {
+    /// The bytes of a request, whose answer will come with `note`.
+    ///
+    /// # Panics
+    /// When the request cannot be expressed in that version.
+    pub fn ask<R: Request>(&mut self, now_us: u64, version: i16, request: &R, note: T) -> Bytes {
+        let correlation = self.next_correlation;
+        self.next_correlation = self.next_correlation.wrapping_add(1);
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_correlation_id(correlation)
+            .with_client_id(Some(StrBytes::from_static_str("sim")));
+        let mut out = BytesMut::new();
+        out.extend_from_slice(&[0; 4]);
+        header.encode(&mut out, R::header_version(version)).expect("a header");
+        request.encode(&mut out, version).expect("a request of a version that has all its fields");
+        let length = (out.len() - 4) as u32;
+        out[..4].copy_from_slice(&length.to_be_bytes());
+        self.open.push_back(Open { correlation, key: R::KEY, version, asked_us: now_us, note });
+        out.freeze()
+    }
+
+    /// A request that gets no answer (Produce with acks 0).
+    pub fn forget_last(&mut self) -> Option<T> {
+        self.open.pop_back().map(|open| open.note)
+    }
+
+    /// How many answers are due.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// When the oldest unanswered request was sent.
+    pub fn waiting_since_us(&self) -> Option<u64> {
+        self.open.front().map(|open| open.asked_us)
+    }
+
+    /// Takes bytes in and gives the next whole answer out.
+    ///
+    /// # Errors
+    /// In words: what came is not the answer that was due.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.input.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// See [`Line::take`].
+    pub fn next(&mut self) -> Result<Option<(T, Answer)>, String> {
+        let Some(length) = self.input.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) else {
+            return Ok(None);
+        };
+        if self.input.len() < 4 + length {
+            return Ok(None);
+        }
+        self.input.advance(4);
+        let mut body = self.input.split_to(length).freeze();
+        let Some(open) = self.open.pop_front() else { return Err("an answer to nothing that was asked".into()) };
+        let answer = match open.key {
+            ApiVersionsRequest::KEY => decode::<ApiVersionsResponse, T>(&mut body, &open).map(Answer::Versions),
+            MetadataRequest::KEY => decode::<MetadataResponse, T>(&mut body, &open).map(Answer::Metadata),
+            InitProducerIdRequest::KEY => decode::<InitProducerIdResponse, T>(&mut body, &open).map(Answer::Producer),
+            ProduceRequest::KEY => decode::<ProduceResponse, T>(&mut body, &open).map(Answer::Produced),
+            FetchRequest::KEY => decode::<FetchResponse, T>(&mut body, &open).map(Answer::Fetched),
+            ListOffsetsRequest::KEY => decode::<ListOffsetsResponse, T>(&mut body, &open).map(Answer::Offsets),
+            CreateTopicsRequest::KEY => decode::<CreateTopicsResponse, T>(&mut body, &open).map(Answer::Created),
+            other => Err(format!("api {other} was never asked")),
+        }?;
+        Ok(Some((open.note, answer)))
+    }
+}
+
+fn decode<R: Decodable + HeaderVersion, T>(body: &mut Bytes, open: &Open<T>) -> Result<R, String> {
+    let what = || format!("the answer to api {} version {}", open.key, open.version);
+    let header = ResponseHeader::decode(body, R::header_version(open.version))
+        .map_err(|error| format!("{} has no header: {error}", what()))?;
+    if header.correlation_id != open.correlation {
+        return Err(format!("{} has correlation id {} instead of {}", what(), header.correlation_id, open.correlation));
+    }
+    let answer = R::decode(body, open.version).map_err(|error| format!("{} does not decode: {error}", what()))?;
+    if !body.is_empty() {
+        return Err(format!("{} has {} bytes too many", what(), body.len()));
+    }
+    Ok(answer)
+}

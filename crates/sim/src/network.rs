@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Connections as byte streams: in order, in pieces, late, cut, or silently dead on one side.
+//!
+//! Owns: what is on the way in each direction and when it arrives. Must not know: what the bytes mean.
+//!
+//! A stream keeps order and loses nothing while both ends live; a cut loses whatever has not arrived; a half-open connection takes
+//! everything and delivers nothing more.
+
+use crate::rng::Rng;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// How a connection treats bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    pub latency_us: u64,
+    pub jitter_bits: u64,
+    /// Longest piece; 1 is byte by byte.
+    pub piece_bytes_max: u64,
+}
+
+/// What arrives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    Bytes(Bytes),
+    /// The other side has closed; nothing follows.
+    End,
+}
+
+/// One direction.
+#[derive(Clone, Debug, Default)]
+pub struct Pipe {
+    under_way: VecDeque<(u64, Arrival)>,
+    last_due_us: u64,
+    /// Nothing arrives any more.
+    dead: bool,
+}
+
+/// Pieces of one message beyond this many are sent whole, so that byte by byte stays affordable.
+const PIECES_MAX: u64 = 96;
+
+impl Pipe {
+    /// Sends bytes, in pieces.
+    pub fn send(&mut self, now_us: u64, manner: Manner, rng: &mut Rng, mut bytes: Bytes) {
+        let mut pieces = 0;
+        while !bytes.is_empty() {
+            let piece = if pieces >= PIECES_MAX { bytes.len() as u64 } else { 1 + rng.below(manner.piece_bytes_max) };
+            let piece = bytes.split_to((piece as usize).min(bytes.len()));
+            self.push(now_us, manner, rng, Arrival::Bytes(piece));
+            pieces += 1;
+        }
+    }
+
+    /// Closes the direction.
+    pub fn end(&mut self, now_us: u64, manner: Manner, rng: &mut Rng) {
+        self.push(now_us, manner, rng, Arrival::End);
+    }
+
+    fn push(&mut self, now_us: u64, manner: Manner, rng: &mut Rng, arrival: Arrival) {
+        if self.dead {
+            return;
+        }
+        let due_us = now_us + manner.latency_us + rng.magnitude(manner.jitter_bits);
+        self.last_due_us = self.last_due_us.max(due_us);
+        self.under_way.push_back((self.last_due_us, arrival));
+    }
+
+    /// What has arrived, one piece at a time.
+    pub fn arrived(&mut self, now_us: u64) -> Option<Arrival> {
+        self.under_way.pop_front_if(|(due_us, _)| *due_us <= now_us).map(|(_, arrival)| arrival)
+    }
+
+    /// When the next piece arrives.
+    pub fn next_due_us(&self) -> Option<u64> {
+        self.under_way.front().map(|(due_us, _)| *due_us)
+    }
+
+    /// Loses what is on the way; the end may still be told.
+    pub fn lose(&mut self) {
+        self.under_way.clear();
+    }
+
+    /// Takes everything and delivers nothing from here on.
+    pub fn die(&mut self) {
+        self.under_way.clear();
+        self.dead = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_arrive_in_order_in_pieces_and_late() {
+        let manner = Manner { latency_us: 10, jitter_bits: 6, piece_bytes_max: 3 };
+        let (mut pipe, mut rng) = (Pipe::default(), Rng::new(1));
+        pipe.send(0, manner, &mut rng, Bytes::from_static(b"hello, "));
+        pipe.send(0, manner, &mut rng, Bytes::from_static(b"world"));
+        pipe.end(0, manner, &mut rng);
+        assert_eq!(pipe.arrived(9), None);
+        let (mut text, mut pieces) = (Vec::new(), 0);
+        while let Some(arrival) = pipe.arrived(1000) {
+            match arrival {
+                Arrival::Bytes(bytes) => text.extend_from_slice(&bytes),
+                Arrival::End => break,
+            }
+            pieces += 1;
+        }
+        assert_eq!(text, b"hello, world");
+        assert!(pieces > 3);
+    }
+
+    #[test]
+    fn a_dead_pipe_delivers_nothing() {
+        let manner = Manner { latency_us: 0, jitter_bits: 0, piece_bytes_max: 100 };
+        let (mut pipe, mut rng) = (Pipe::default(), Rng::new(1));
+        pipe.send(0, manner, &mut rng, Bytes::from_static(b"a"));
+        pipe.die();
+        pipe.end(0, manner, &mut rng);
+        assert_eq!(pipe.arrived(u64::MAX), None);
+    }
+}

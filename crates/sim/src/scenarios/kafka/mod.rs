@@ -1,0 +1,1132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Kafka clients on byte streams: the head's sessions, the kernel and the local medium under everything that can go wrong between
+//! a client and a disk.
+//!
+//! Owns: clients (a topic maker, producers, consumers), their connections, the server's sessions. Must not know: how requests are
+//! encoded (`actors/kafka.rs`), how the head works.
+//!
+//! At the end: heal, let producers finish and consumers catch up (one that does not is stuck), die once more, let a new consumer
+//! read everything, judge.
+
+pub mod plan;
+
+use super::{Failure, Outcome, Setup};
+use crate::actors::kafka::{Answer, Line, version_of};
+use crate::actors::outbox::{Outbox, Parcel};
+use crate::checker;
+use crate::guard::guard;
+use crate::history::{Event, History, Op, Producer as Sender};
+use crate::network::{Arrival, Manner, Pipe};
+use crate::process::Output;
+use crate::records;
+use crate::rng::{Rng, scatter};
+use crate::value;
+use crate::world::{Death, Refused, World};
+use bytes::{Bytes, BytesMut};
+use head_kafka::Settings;
+use head_kafka::session::Session;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, BrokerId, CreateTopicsRequest, FetchRequest, FetchResponse, InitProducerIdRequest,
+    ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
+use kernel::auth::Principal;
+use kernel::{Command, Ctx};
+use model::batch::{Numbering, sequence_plus};
+use model::{HolderId, NamespaceId, ProducerEpoch, ProducerId, ShardId, Ticket};
+use plan::{Options, Planned, Step};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+type Uuid = [u8; 16];
+type Checked = Result<(), String>;
+
+/// Runs a seed.
+pub fn run(setup: &Setup) -> Outcome {
+    let (options, plan) = plan::draw(setup.seed, setup.shard_count);
+    let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
+    let mut run = Run::new(setup, &options);
+    let failure = guard(|| run.carry_out(&plan)).err().map(Failure::new);
+    let failed = failure.is_some();
+    Outcome {
+        failure,
+        trace_hash: run.world.clock.trace_hash(),
+        virtual_us: run.world.clock.us(),
+        trace: run.world.clock.take_lines(),
+        options: format!("{options:?}"),
+        operations: if failed {
+            plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step))).collect()
+        } else {
+            Vec::new()
+        },
+        history: if failed { run.history.to_text() } else { String::new() },
+        sightings: std::mem::take(&mut run.world.sightings),
+    }
+}
+
+/// A partition: topic and index, made one number for the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    topic: u32,
+    index: i32,
+}
+
+impl Key {
+    fn number(self) -> u64 {
+        u64::from(self.topic) * 1000 + self.index as u64
+    }
+}
+
+/// What a client noted with a request.
+#[derive(Clone, Debug)]
+enum Note {
+    Versions,
+    Metadata,
+    Create,
+    Producer,
+    Produce(Vec<(Key, Op)>),
+    Fetch(Vec<(Key, Op, u64)>),
+    Offsets(Vec<(Key, Op)>),
+}
+
+enum Kind {
+    Maker,
+    Producer {
+        numbered: bool,
+        identity: Option<(ProducerId, ProducerEpoch)>,
+        boxes: BTreeMap<Key, Outbox>,
+    },
+    Consumer {
+        sessions: bool,
+        positions: BTreeMap<Key, u64>,
+        highs: BTreeMap<Key, u64>,
+        session: Option<(i32, i32)>,
+        told: BTreeMap<Key, u64>,
+        located: bool,
+    },
+}
+
+/// A client and where it stands.
+struct Client {
+    kind: Kind,
+    /// In the history.
+    number: u32,
+    link: Option<u64>,
+    line: Line<Note>,
+    /// Since this connection: metadata came.
+    introduced: bool,
+    /// Nothing is done before this.
+    not_before_us: u64,
+    rng: Rng,
+    stopped: bool,
+}
+
+struct Link {
+    manner: Manner,
+    up: Pipe,
+    down: Pipe,
+    server: Option<Server>,
+}
+
+struct Server {
+    session: Session,
+    input: BytesMut,
+    fresh: bool,
+    blocked: bool,
+}
+
+struct Run<'a> {
+    world: World,
+    options: &'a Options,
+    history: History,
+    settings: Arc<Settings>,
+    clients: Vec<Client>,
+    links: BTreeMap<u64, Link>,
+    next_link: u64,
+    net: Rng,
+    /// Topics as clients learnt them.
+    topics: BTreeMap<u32, Uuid>,
+    next_values: Vec<u64>,
+    /// Acknowledged up to here.
+    acked: BTreeMap<Key, u64>,
+    made: bool,
+}
+
+const REQUEST_US_MAX: u64 = 30_000_000;
+const SETTLE_US_MAX: u64 = 300_000_000;
+const DRAINER: u32 = 201;
+
+fn name_of(topic: u32) -> TopicName {
+    TopicName(StrBytes::from_string(format!("topic-{topic}")))
+}
+
+fn ctx(link: u64) -> Ctx {
+    Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(link) }
+}
+
+impl<'a> Run<'a> {
+    fn new(setup: &Setup, options: &'a Options) -> Run<'a> {
+        let storage = &options.storage;
+        let mut world = World::new(setup.seed, storage.settings.clone(), storage.knobs.clone());
+        world.storm_one_in = storage.storm_one_in;
+        if setup.trace {
+            world.clock.trace_lines();
+        }
+        let mut clients = vec![Client::new(Kind::Maker, 300, setup.seed)];
+        for index in 0..options.producers {
+            let numbered = scatter(setup.seed ^ u64::from(index) << 32) % 100 < options.numbered_percent;
+            let kind = Kind::Producer { numbered, identity: None, boxes: BTreeMap::new() };
+            clients.push(Client::new(kind, index, setup.seed));
+        }
+        for index in 0..options.consumers {
+            let sessions = scatter(setup.seed ^ u64::from(index) << 40) % 100 < options.sessions_percent;
+            clients.push(Client::new(Kind::consumer(sessions), 100 + index, setup.seed));
+        }
+        Run {
+            world,
+            options,
+            history: History::default(),
+            settings: Arc::new(Settings::default()),
+            clients,
+            links: BTreeMap::new(),
+            next_link: 1,
+            net: Rng::of(setup.seed, 102),
+            topics: BTreeMap::new(),
+            next_values: (0..options.producers).map(value::first_of_client).collect(),
+            acked: BTreeMap::new(),
+            made: false,
+        }
+    }
+
+    fn carry_out(&mut self, plan: &[(usize, Planned)]) -> Checked {
+        self.start()?;
+        for (index, planned) in plan {
+            self.run_until(self.world.clock.us() + planned.gap_us)?;
+            self.world.clock.note(30, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
+            self.step(planned.step)?;
+        }
+        self.finish()
+    }
+
+    fn step(&mut self, step: Step) -> Checked {
+        match step {
+            Step::Publish { producer, topic, partition, records, bytes } => {
+                self.publish(producer, Key { topic, index: partition as i32 }, records, bytes as usize);
+            }
+            Step::Cut { client, half_open } => {
+                let client = client as usize % self.clients.len();
+                self.cut(client, half_open);
+            }
+            Step::Die { death, after_operations: 0 } => {
+                self.world.die(death);
+                self.restart(death)?;
+            }
+            Step::Die { death, after_operations } => {
+                self.world.fuse_death = death;
+                self.world.disk.light_fuse(after_operations);
+            }
+            Step::Full { ms } => self.world.disk.fill_until(self.world.clock.us() + ms * 1000),
+            Step::Idle { ms } => self.run_until(self.world.clock.us() + ms * 1000)?,
+            Step::WallJump { ms } => self.world.clock.jump_wall_ms(ms),
+        }
+        Ok(())
+    }
+
+    // Lives and time.
+
+    fn start(&mut self) -> Checked {
+        match self.world.start() {
+            Ok(()) => Ok(()),
+            Err(Refused::Wrong(wrong)) => Err(wrong),
+            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
+        }
+    }
+
+    fn restart(&mut self, death: Death) -> Checked {
+        let now_us = self.world.clock.us();
+        self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
+        let mut rng = self.net.clone();
+        for link in self.links.values_mut().filter(|link| link.server.is_some()) {
+            link.server = None;
+            link.up.die();
+            // A killed process's system closes its connections; after a loss of power nobody says anything.
+            if death == Death::Kill || rng.percent(50) {
+                link.down.lose();
+                link.down.end(now_us, link.manner, &mut rng);
+            } else {
+                link.down.die();
+            }
+        }
+        self.net = rng;
+        self.start()
+    }
+
+    fn run_until(&mut self, until_us: u64) -> Checked {
+        loop {
+            self.turn()?;
+            let now_us = self.world.clock.us();
+            let links = self.links.values().flat_map(|link| {
+                let timer = link.server.as_ref().and_then(|server| server.session.poll_timeout());
+                [link.up.next_due_us(), link.down.next_due_us(), timer]
+            });
+            let clients = self.clients.iter().flat_map(|client| {
+                [
+                    client.boxes_due_us(),
+                    Some(client.not_before_us),
+                    client.line.waiting_since_us().map(|at| at + REQUEST_US_MAX),
+                ]
+            });
+            let later = links.chain(clients).flatten().filter(|due| *due > now_us);
+            let Some(next) = later.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us) else {
+                self.world.clock.advance_to(until_us);
+                return Ok(());
+            };
+            self.world.clock.advance_to(next);
+        }
+    }
+
+    /// Everything that is due now, until nothing is.
+    fn turn(&mut self) -> Checked {
+        loop {
+            let Some(outputs) = self.world.pump() else { return self.restart(self.world.fuse_death) };
+            let now = self.world.clock.now();
+            let catalog = self.world.process().catalog().clone();
+            let mut busy = !outputs.is_empty();
+            for output in outputs {
+                let (holder, what) = match output {
+                    Output::Reply { holder, ticket, reply } => (holder, Ok((ticket, reply))),
+                    Output::Wake { holder, watch } => (holder, Err(watch)),
+                };
+                let Some(server) = self.links.get_mut(&holder.0).and_then(|link| link.server.as_mut()) else {
+                    continue;
+                };
+                match what {
+                    Ok((ticket, reply)) => server.session.handle_reply(now, &catalog, ticket, reply),
+                    Err(watch) => server.session.handle_wake(now, &catalog, watch),
+                }
+                server.fresh = true;
+            }
+            if self.world.failed() {
+                self.world.sightings.saw("failed sync ended the process");
+                // What was answered before the end may still leave.
+                for id in self.links.keys().copied().collect::<Vec<_>>() {
+                    self.flush(id);
+                }
+                self.world.die(Death::Kill);
+                return self.restart(Death::Kill);
+            }
+            for id in self.links.keys().copied().collect::<Vec<_>>() {
+                busy |= self.serve(id)?;
+            }
+            for client in 0..self.clients.len() {
+                busy |= self.act(client)?;
+            }
+            if !busy {
+                return Ok(());
+            }
+        }
+    }
+
+    // The server's end.
+
+    /// Does what is due on one connection.
+    fn serve(&mut self, id: u64) -> Result<bool, String> {
+        let now = self.world.clock.now();
+        let catalog = self.world.process().catalog().clone();
+        let Some(link) = self.links.get_mut(&id) else { return Ok(false) };
+        let mut busy = false;
+        let mut close = None;
+        while let Some(arrival) = link.up.arrived(now.mono_us) {
+            busy = true;
+            let Some(server) = link.server.as_mut() else { continue };
+            match arrival {
+                Arrival::Bytes(bytes) => {
+                    server.input.extend_from_slice(&bytes);
+                    server.fresh = true;
+                    if server.session.wants_input()
+                        && let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input)
+                    {
+                        close = Some(reason.reason);
+                        break;
+                    }
+                    server.blocked = !server.session.wants_input();
+                }
+                Arrival::End => {
+                    close = Some("the client left".into());
+                    break;
+                }
+            }
+        }
+        if let Some(server) = link.server.as_mut() {
+            if server.blocked && server.session.wants_input() && close.is_none() {
+                server.fresh = true;
+                busy = true;
+                if let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input) {
+                    close = Some(reason.reason);
+                }
+                server.blocked = !server.session.wants_input();
+            }
+            if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) && close.is_none() {
+                server.fresh = true;
+                busy = true;
+                if let Err(reason) = server.session.handle_timeout(now, &catalog) {
+                    close = Some(reason.reason);
+                } else if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+                    return Err("a session asks for a time-out in the past again".into());
+                }
+            }
+        }
+        busy |= self.flush(id);
+        if let Some(reason) = close {
+            self.world.clock.note(40, [id, 0, 0], format_args!("connection {id} closed by the server: {reason}"));
+            let Some(link) = self.links.get_mut(&id) else { return Ok(true) };
+            if link.server.take().is_some() {
+                link.down.end(now.mono_us, link.manner, &mut self.net);
+                for shard in 0..self.options.storage.settings.shard_count {
+                    self.world.process().submit(ShardId(shard), &ctx(id), Ticket(0), Command::Gone);
+                }
+            }
+            busy = true;
+        }
+        Ok(busy)
+    }
+
+    /// Commands to the shards, bytes to the client.
+    fn flush(&mut self, id: u64) -> bool {
+        let now_us = self.world.clock.us();
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        let Some(server) = link.server.as_mut().filter(|server| server.fresh) else { return false };
+        server.fresh = false;
+        let mut busy = false;
+        while let Some((shard, ticket, command)) = server.session.poll_command() {
+            self.world.process().submit(shard, &ctx(id), ticket, command);
+            busy = true;
+        }
+        while let Some(bytes) = server.session.poll_output() {
+            self.world.clock.note(
+                41,
+                [id, bytes.len() as u64, 0],
+                format_args!("connection {id} <- {} bytes", bytes.len()),
+            );
+            link.down.send(now_us, link.manner, &mut self.net, bytes);
+            busy = true;
+        }
+        while server.session.poll_served().is_some() {}
+        busy
+    }
+
+    // The clients' end.
+
+    fn cut(&mut self, client: usize, half_open: bool) {
+        let now_us = self.world.clock.us();
+        if let Some(link) = self.clients[client].link.and_then(|id| self.links.get_mut(&id)) {
+            self.world.sightings.saw(if half_open { "connection half open" } else { "connection cut" });
+            if half_open {
+                link.up.die();
+            } else {
+                link.up.lose();
+                link.up.end(now_us, link.manner, &mut self.net);
+            }
+        }
+        self.lost(client);
+    }
+
+    /// The client's connection is gone.
+    fn lost(&mut self, client: usize) {
+        let now_us = self.world.clock.us();
+        let state = &mut self.clients[client];
+        let Some(id) = state.link.take() else { return };
+        self.world.clock.note(42, [id, client as u64, 0], format_args!("client {client} lost connection {id}"));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.down.die();
+            if link.server.is_none() {
+                self.links.remove(&id);
+            }
+        }
+        while let Some(note) = state.line.forget_last() {
+            if let Note::Fetch(reads) = note {
+                for (_, op, _) in reads {
+                    self.history.push(now_us, Event::ReadFail { op });
+                }
+            }
+        }
+        state.line = Line::default();
+        state.introduced = false;
+        state.not_before_us = now_us + state.rng.magnitude(14);
+        match &mut state.kind {
+            Kind::Producer { boxes, .. } => {
+                for outbox in boxes.values_mut() {
+                    for op in outbox.disconnected() {
+                        self.history.push(now_us, Event::SendInfo { op });
+                    }
+                }
+            }
+            Kind::Consumer { session, located, told, .. } => {
+                *session = None;
+                *located = false;
+                told.clear();
+            }
+            Kind::Maker => {}
+        }
+    }
+
+    fn send(&mut self, client: usize, bytes: Bytes) {
+        let now_us = self.world.clock.us();
+        let Some(id) = self.clients[client].link else { return };
+        self.world.clock.note(
+            43,
+            [id, bytes.len() as u64, 0],
+            format_args!("connection {id} -> {} bytes", bytes.len()),
+        );
+        if let Some(link) = self.links.get_mut(&id) {
+            link.up.send(now_us, link.manner, &mut self.net, bytes);
+        }
+    }
+
+    /// Lets a client do what it can; true if it did anything.
+    fn act(&mut self, client: usize) -> Result<bool, String> {
+        let now_us = self.world.clock.us();
+        let mut busy = self.hear(client)?;
+        if self.clients[client].stopped || self.clients[client].not_before_us > now_us {
+            return Ok(busy);
+        }
+        if self.clients[client].line.waiting_since_us().is_some_and(|since| since + REQUEST_US_MAX <= now_us) {
+            self.cut(client, false);
+            return Ok(true);
+        }
+        let Some(_) = self.clients[client].link else {
+            self.connect(client);
+            return Ok(true);
+        };
+        if !self.clients[client].introduced {
+            if self.clients[client].line.open() > 0 {
+                return Ok(busy);
+            }
+            if matches!(self.clients[client].kind, Kind::Maker) {
+                self.make_topics(client);
+            } else {
+                self.introduce(client);
+            }
+            return Ok(true);
+        }
+        busy |= match self.clients[client].kind {
+            Kind::Maker => false,
+            Kind::Producer { .. } => self.produce(client),
+            Kind::Consumer { .. } => self.consume(client),
+        };
+        Ok(busy)
+    }
+
+    fn connect(&mut self, client: usize) {
+        let id = self.next_link;
+        self.next_link += 1;
+        let manner = self.net.pick(&self.options.manners);
+        let session = Session::new(self.settings.clone(), ctx(id), self.net.bits(), self.world.clock.now());
+        let server = Some(Server { session, input: BytesMut::new(), fresh: true, blocked: false });
+        let link = Link { manner, up: Pipe::default(), down: Pipe::default(), server };
+        self.world.clock.note(44, [id, client as u64, 0], format_args!("client {client} opens connection {id}"));
+        self.links.insert(id, link);
+        self.clients[client].link = Some(id);
+    }
+
+    fn introduce(&mut self, client: usize) {
+        let now_us = self.world.clock.us();
+        let topics = (0..self.options.topics)
+            .map(|topic| MetadataRequestTopic::default().with_name(Some(name_of(topic))))
+            .collect();
+        let state = &mut self.clients[client];
+        let mut out = Vec::new();
+        if state.rng.percent(50) {
+            let version = version_of::<ApiVersionsRequest>(&mut state.rng, 0);
+            let mut request = ApiVersionsRequest::default();
+            if version >= 3 {
+                request = request
+                    .with_client_software_name(StrBytes::from_static_str("sim"))
+                    .with_client_software_version(StrBytes::from_static_str("1"));
+            }
+            out.push(state.line.ask(now_us, version, &request, Note::Versions));
+        }
+        // From version 10 on topics have their ids.
+        let version = version_of::<MetadataRequest>(&mut state.rng, 10);
+        let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(false);
+        out.push(state.line.ask(now_us, version, &request, Note::Metadata));
+        for bytes in out {
+            self.send(client, bytes);
+        }
+    }
+
+    fn make_topics(&mut self, client: usize) {
+        if self.made {
+            self.clients[client].introduced = true;
+            return;
+        }
+        let now_us = self.world.clock.us();
+        let config = |name: &'static str, value: u64| {
+            CreatableTopicConfig::default()
+                .with_name(StrBytes::from_static_str(name))
+                .with_value(Some(StrBytes::from_string(value.to_string())))
+        };
+        let expiry = self.options.storage.expiry;
+        let state = &mut self.clients[client];
+        let topics = (0..self.options.topics)
+            .map(|topic| {
+                let configs = if expiry && topic == 0 {
+                    vec![config("retention.ms", 200), config("retention.bytes", 50_000)]
+                } else {
+                    Vec::new()
+                };
+                CreatableTopic::default()
+                    .with_name(name_of(topic))
+                    .with_num_partitions(self.options.partitions as i32)
+                    .with_replication_factor(1)
+                    .with_configs(configs)
+            })
+            .collect();
+        let version = version_of::<CreateTopicsRequest>(&mut state.rng, 2);
+        let request = CreateTopicsRequest::default().with_topics(topics).with_timeout_ms(10_000);
+        let bytes = state.line.ask(now_us, version, &request, Note::Create);
+        self.send(client, bytes);
+    }
+
+    fn publish(&mut self, producer: u32, key: Key, records: u32, bytes: usize) {
+        let client = 1 + producer as usize;
+        let now = self.world.clock.now();
+        let Kind::Producer { numbered, identity, boxes } = &mut self.clients[client].kind else { return };
+        if *numbered && identity.is_none() {
+            return;
+        }
+        let op = self.history.next_op();
+        let first = self.next_values[producer as usize];
+        self.next_values[producer as usize] += u64::from(records);
+        let outbox = boxes.entry(key).or_default();
+        outbox.numbered = *numbered;
+        let numbering = match identity {
+            Some((producer_id, producer_epoch)) if *numbered => Numbering {
+                producer_id: *producer_id,
+                producer_epoch: *producer_epoch,
+                base_sequence: outbox.next_sequence,
+            },
+            _ => Numbering::NONE,
+        };
+        outbox.next_sequence = sequence_plus(outbox.next_sequence, records as i32);
+        let batch = records::batch(first, records, bytes, now.wall_ms as i64, 1, numbering);
+        let sender = (numbering != Numbering::NONE).then_some(Sender {
+            id: numbering.producer_id.0,
+            epoch: numbering.producer_epoch.0,
+            sequence: numbering.base_sequence,
+        });
+        let event =
+            Event::Send { op, client: producer, partition: key.number(), first, count: records, producer: sender };
+        self.history.push(now.mono_us, event);
+        outbox.push(Parcel { op, first, count: records, batch, tries: 0, under_way: false, base: None });
+    }
+
+    fn produce(&mut self, client: usize) -> bool {
+        let now_us = self.world.clock.us();
+        let topics = self.topics.clone();
+        let state = &mut self.clients[client];
+        let Kind::Producer { numbered, identity, boxes } = &mut state.kind else { return false };
+        if *numbered && identity.is_none() {
+            if state.line.open() > 0 {
+                return false;
+            }
+            let version = version_of::<InitProducerIdRequest>(&mut state.rng, 0);
+            let request = InitProducerIdRequest::default()
+                .with_transaction_timeout_ms(1000)
+                .with_transactional_id(None)
+                .with_producer_id(kafka_protocol::messages::ProducerId(-1))
+                .with_producer_epoch(-1);
+            let bytes = state.line.ask(now_us, version, &request, Note::Producer);
+            self.send(client, bytes);
+            return true;
+        }
+        if state.line.open() >= 5 {
+            return false;
+        }
+        let mut data: BTreeMap<u32, Vec<PartitionProduceData>> = BTreeMap::new();
+        let mut sent = Vec::new();
+        for (key, outbox) in boxes.iter_mut().filter(|(key, _)| topics.contains_key(&key.topic)) {
+            if let Some(parcel) = outbox.next(now_us) {
+                let records = Some(parcel.batch.bytes().clone());
+                data.entry(key.topic)
+                    .or_default()
+                    .push(PartitionProduceData::default().with_index(key.index).with_records(records));
+                sent.push((*key, parcel.op));
+            }
+        }
+        if sent.is_empty() {
+            return false;
+        }
+        let version = version_of::<ProduceRequest>(&mut state.rng, 3);
+        let data = data
+            .into_iter()
+            .map(|(topic, partitions)| {
+                let data = TopicProduceData::default().with_partition_data(partitions);
+                if version >= 13 {
+                    data.with_topic_id(uuid::Uuid::from_bytes(topics[&topic]))
+                } else {
+                    data.with_name(name_of(topic))
+                }
+            })
+            .collect();
+        let acks = if state.rng.percent(70) { -1 } else { 1 };
+        let request = ProduceRequest::default()
+            .with_transactional_id(None)
+            .with_acks(acks)
+            .with_timeout_ms(10_000)
+            .with_topic_data(data);
+        let bytes = state.line.ask(now_us, version, &request, Note::Produce(sent));
+        self.send(client, bytes);
+        true
+    }
+
+    fn consume(&mut self, client: usize) -> bool {
+        let now_us = self.world.clock.us();
+        let topics = self.topics.clone();
+        let keys: Vec<Key> = topics
+            .keys()
+            .flat_map(|topic| (0..self.options.partitions as i32).map(|index| Key { topic: *topic, index }))
+            .collect();
+        let state = &mut self.clients[client];
+        let Kind::Consumer { sessions, positions, session, told, located, .. } = &mut state.kind else { return false };
+        if state.line.open() > 0 {
+            return false;
+        }
+        if !*located || keys.iter().any(|key| !positions.contains_key(key)) {
+            let ask = topics.keys().map(|topic| {
+                let partitions = keys
+                    .iter()
+                    .filter(|key| key.topic == *topic)
+                    .map(|key| ListOffsetsPartition::default().with_partition_index(key.index).with_timestamp(-2))
+                    .collect();
+                ListOffsetsTopic::default().with_name(name_of(*topic)).with_partitions(partitions)
+            });
+            let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(ask.collect());
+            let version = version_of::<ListOffsetsRequest>(&mut state.rng, 1);
+            let mut looks = Vec::new();
+            for key in &keys {
+                let op = self.history.next_op();
+                self.history.push(now_us, Event::Look { op, client: state.number, partition: key.number() });
+                looks.push((*key, op));
+            }
+            let bytes = state.line.ask(now_us, version, &request, Note::Offsets(looks));
+            self.send(client, bytes);
+            return true;
+        }
+        let version = version_of::<FetchRequest>(&mut state.rng, if *sessions { 7 } else { 4 });
+        // An incremental fetch names what has changed; its version must stay by ids or by names.
+        let version = if *sessions { version.max(13) } else { version };
+        let (session_id, session_epoch) = if *sessions { session.unwrap_or((0, 0)) } else { (0, -1) };
+        let incremental = session_epoch > 0;
+        let mut asked: BTreeMap<u32, Vec<FetchPartition>> = BTreeMap::new();
+        let mut reads = Vec::new();
+        for key in &keys {
+            let position = positions[key];
+            let op = self.history.next_op();
+            let event = Event::Read { op, client: state.number, partition: key.number(), from: position };
+            self.history.push(now_us, event);
+            reads.push((*key, op, position));
+            if !incremental || told.get(key) != Some(&position) {
+                told.insert(*key, position);
+                asked.entry(key.topic).or_default().push(
+                    FetchPartition::default()
+                        .with_partition(key.index)
+                        .with_fetch_offset(position as i64)
+                        .with_partition_max_bytes(state.rng.pick(&[1, 10_000, 1_000_000])),
+                );
+            }
+        }
+        let asked = asked
+            .into_iter()
+            .map(|(topic, partitions)| {
+                let ask = FetchTopic::default().with_partitions(partitions);
+                if version >= 13 {
+                    ask.with_topic_id(uuid::Uuid::from_bytes(topics[&topic]))
+                } else {
+                    ask.with_topic(name_of(topic))
+                }
+            })
+            .collect();
+        let mut request = FetchRequest::default()
+            .with_max_wait_ms(state.rng.pick(&[0, 10, 500]))
+            .with_min_bytes(state.rng.pick(&[0, 1, 1, 5_000]))
+            .with_max_bytes(state.rng.pick(&[1, 100_000, 10_000_000]))
+            .with_isolation_level(i8::from(state.rng.percent(50)))
+            .with_topics(asked);
+        if version >= 7 {
+            request = request.with_session_id(session_id).with_session_epoch(session_epoch);
+        }
+        if version <= 14 {
+            request = request.with_replica_id(BrokerId(-1));
+        }
+        let bytes = state.line.ask(now_us, version, &request, Note::Fetch(reads));
+        self.send(client, bytes);
+        true
+    }
+
+    /// Takes what arrived at a client.
+    fn hear(&mut self, client: usize) -> Result<bool, String> {
+        let now_us = self.world.clock.us();
+        let Some(id) = self.clients[client].link else { return Ok(false) };
+        let mut busy = false;
+        while let Some(arrival) = self.links.get_mut(&id).and_then(|link| link.down.arrived(now_us)) {
+            busy = true;
+            match arrival {
+                Arrival::Bytes(bytes) => self.clients[client].line.take(&bytes)?,
+                Arrival::End => {
+                    self.lost(client);
+                    return Ok(true);
+                }
+            }
+            while let Some((note, answer)) = self.clients[client].line.next()? {
+                self.answered(client, note, answer)?;
+            }
+        }
+        Ok(busy)
+    }
+
+    fn answered(&mut self, client: usize, note: Note, answer: Answer) -> Checked {
+        let now_us = self.world.clock.us();
+        match (note, answer) {
+            (Note::Versions, Answer::Versions(versions)) => {
+                if versions.error_code != 0 || versions.api_keys.is_empty() {
+                    return Err(format!("ApiVersions answered {versions:?}"));
+                }
+                Ok(())
+            }
+            (Note::Metadata, Answer::Metadata(metadata)) => self.learn(client, &metadata),
+            (Note::Create, Answer::Created(created)) => {
+                let done = created.topics.iter().all(|topic| matches!(topic.error_code, 0 | 36));
+                for topic in &created.topics {
+                    if !matches!(topic.error_code, 0 | 36 | 7 | 56 | 89 | 41) {
+                        return Err(format!("CreateTopics answered {topic:?}"));
+                    }
+                }
+                self.made |= done && !created.topics.is_empty();
+                self.clients[client].introduced = self.made;
+                self.clients[client].not_before_us = now_us + 20_000;
+                Ok(())
+            }
+            (Note::Producer, Answer::Producer(ready)) => {
+                let state = &mut self.clients[client];
+                let Kind::Producer { identity, .. } = &mut state.kind else { return Ok(()) };
+                match ready.error_code {
+                    0 => *identity = Some((ProducerId(ready.producer_id.0), ProducerEpoch(ready.producer_epoch))),
+                    7 | 14 | 15 | 56 => state.not_before_us = now_us + 20_000,
+                    other => return Err(format!("InitProducerId answered {other}")),
+                }
+                Ok(())
+            }
+            (Note::Produce(sent), Answer::Produced(produced)) => self.produced(client, sent, &produced),
+            (Note::Offsets(looks), Answer::Offsets(offsets)) => self.located(client, looks, &offsets),
+            (Note::Fetch(reads), Answer::Fetched(fetched)) => self.fetched(client, reads, &fetched),
+            (note, answer) => Err(format!("{note:?} was answered with {answer:?}")),
+        }
+    }
+
+    fn learn(&mut self, client: usize, metadata: &MetadataResponse) -> Checked {
+        let now_us = self.world.clock.us();
+        for topic in &metadata.topics {
+            match topic.error_code {
+                0 => {}
+                3 | 5 => continue,
+                other => return Err(format!("Metadata answered {other} for {:?}", topic.name)),
+            }
+            let Some(number) =
+                topic.name.as_ref().and_then(|name| name.0.as_str().strip_prefix("topic-")?.parse().ok())
+            else {
+                return Err(format!("Metadata names a topic that nobody asked for: {topic:?}"));
+            };
+            let id = *topic.topic_id.as_bytes();
+            match self.topics.insert(number, id) {
+                Some(before) if before != id => return Err(format!("topic {number} has another id than before")),
+                Some(_) => {}
+                None => {
+                    for index in 0..self.options.partitions as i32 {
+                        let key = Key { topic: number, index };
+                        if self.options.storage.expiry && number == 0 {
+                            self.history.push(now_us, Event::Expires { partition: key.number() });
+                        }
+                    }
+                }
+            }
+            if topic.partitions.len() != self.options.partitions as usize {
+                return Err(format!("topic {number} has {} partitions", topic.partitions.len()));
+            }
+        }
+        let all = self.topics.len() == self.options.topics as usize;
+        let state = &mut self.clients[client];
+        state.introduced = all;
+        if !all {
+            state.not_before_us = now_us + 5_000;
+        }
+        Ok(())
+    }
+
+    fn produced(&mut self, client: usize, sent: Vec<(Key, Op)>, produced: &ProduceResponse) -> Checked {
+        let now_us = self.world.clock.us();
+        let lives = self.world.lives();
+        let topics = self.topics.clone();
+        let Kind::Producer { numbered, boxes, .. } = &mut self.clients[client].kind else { return Ok(()) };
+        for (key, op) in sent {
+            let id = uuid::Uuid::from_bytes(topics[&key.topic]);
+            let answer = produced
+                .responses
+                .iter()
+                .find(|topic| topic.name == name_of(key.topic) || (topic.name.0.is_empty() && topic.topic_id == id))
+                .and_then(|topic| topic.partition_responses.iter().find(|answer| answer.index == key.index));
+            let Some(answer) = answer else { return Err(format!("no answer for op {op} on {key:?}: {produced:?}")) };
+            let Some(outbox) = boxes.get_mut(&key) else { continue };
+            let Some(parcel) = outbox.parcel(op).cloned() else { continue };
+            let front = outbox.is_front(op);
+            match answer.error_code {
+                0 => {
+                    self.world.sightings.saw_if(parcel.tries > 1 && lives > 1, "dedupe hit after restart");
+                    outbox.acked(op, answer.base_offset as u64);
+                    self.history.push(now_us, Event::SendOk { op, offset: answer.base_offset as u64 });
+                    let end = answer.base_offset as u64 + u64::from(parcel.count);
+                    let acked = self.acked.entry(key).or_default();
+                    *acked = (*acked).max(end);
+                }
+                // Wait and repeat: not there for sure (3, 5, 6, 19, 56, 74, 75, 89), or perhaps there (7).
+                code @ (3 | 5 | 6 | 7 | 19 | 56 | 74 | 75 | 89) => {
+                    if *numbered {
+                        outbox.again(op, now_us + 10_000);
+                    } else {
+                        outbox.remove(op);
+                        let event = if code == 7 { Event::SendInfo { op } } else { Event::SendFail { op } };
+                        self.history.push(now_us, event);
+                    }
+                }
+                45 if *numbered && !front => outbox.again(op, now_us),
+                other => {
+                    return Err(format!("op {op} (try {}, front {front}) was answered {other}", parcel.tries));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn located(&mut self, client: usize, looks: Vec<(Key, Op)>, offsets: &ListOffsetsResponse) -> Checked {
+        let now_us = self.world.clock.us();
+        let state = &mut self.clients[client];
+        let Kind::Consumer { positions, located, .. } = &mut state.kind else { return Ok(()) };
+        *located = true;
+        for topic in &offsets.topics {
+            let number = topic.name.0.as_str().strip_prefix("topic-").and_then(|number| number.parse().ok());
+            let Some(number) = number else { return Err(format!("ListOffsets names {:?}", topic.name)) };
+            for partition in &topic.partitions {
+                match partition.error_code {
+                    0 => {
+                        let key = Key { topic: number, index: partition.partition_index };
+                        let start = partition.offset.max(0) as u64;
+                        if let Some((_, op)) = looks.iter().find(|(asked, _)| *asked == key) {
+                            self.history.push(now_us, Event::LookOk { op: *op, start: Some(start), high: None });
+                        }
+                        let position = positions.entry(key).or_insert(start);
+                        *position = (*position).max(start);
+                    }
+                    3 | 5 | 6 | 56 => *located = false,
+                    other => return Err(format!("ListOffsets answered {other}")),
+                }
+            }
+        }
+        if !*located {
+            state.not_before_us = now_us + 5_000;
+        }
+        Ok(())
+    }
+
+    fn fetched(&mut self, client: usize, reads: Vec<(Key, Op, u64)>, fetched: &FetchResponse) -> Checked {
+        let now_us = self.world.clock.us();
+        let topics = self.topics.clone();
+        let state = &mut self.clients[client];
+        state.not_before_us = now_us + state.rng.magnitude(12);
+        let Kind::Consumer { positions, highs, session, told, located, sessions } = &mut state.kind else {
+            return Ok(());
+        };
+        match fetched.error_code {
+            0 => {}
+            // Session lost: begin a new one.
+            70 | 71 => {
+                *session = None;
+                told.clear();
+                for (_, op, _) in reads {
+                    self.history.push(now_us, Event::ReadFail { op });
+                }
+                return Ok(());
+            }
+            other => return Err(format!("Fetch answered {other}")),
+        }
+        if *sessions {
+            *session = match (fetched.session_id, *session) {
+                (0, _) => None,
+                (id, Some((known, epoch))) if id == known => Some((id, epoch.wrapping_add(1).max(1))),
+                (id, _) => Some((id, 1)),
+            };
+            if session.is_none() {
+                told.clear();
+            }
+        }
+        for (key, op, from) in reads {
+            let id = uuid::Uuid::from_bytes(topics[&key.topic]);
+            let answer = fetched
+                .responses
+                .iter()
+                .find(|topic| topic.topic == name_of(key.topic) || (topic.topic.0.is_empty() && topic.topic_id == id))
+                .and_then(|topic| topic.partitions.iter().find(|answer| answer.partition_index == key.index));
+            let Some(answer) = answer else {
+                // Nothing new in an incremental session.
+                self.history.push(now_us, Event::ReadFail { op });
+                continue;
+            };
+            let mark = |mark: i64| u64::try_from(mark).ok();
+            match answer.error_code {
+                0 => {
+                    let pieces: Vec<Bytes> = answer.records.iter().cloned().collect();
+                    let next = records::note_saw(&mut self.history, now_us, op, from, &pieces);
+                    let (start, high) = (mark(answer.log_start_offset), mark(answer.high_watermark));
+                    self.history.push(now_us, Event::ReadOk { op, start, high });
+                    positions.insert(key, next);
+                    if let Some(high) = high {
+                        highs.insert(key, high);
+                    }
+                }
+                1 => {
+                    let (start, high) = (mark(answer.log_start_offset), mark(answer.high_watermark));
+                    self.history.push(now_us, Event::ReadOutOfRange { op, start, high });
+                    // The start has moved on: ask for it.
+                    *located = false;
+                    told.remove(&key);
+                }
+                2 => self.history.push(now_us, Event::ReadCorrupt { op }),
+                3 | 5 | 6 | 56 | 74 | 75 | 100 | 103 => {
+                    self.history.push(now_us, Event::ReadFail { op });
+                    told.remove(&key);
+                }
+                other => return Err(format!("Fetch answered {other} for {key:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    // The end.
+
+    fn finish(&mut self) -> Checked {
+        self.world.disk.heal();
+        self.world.storm_one_in = 0;
+        self.settle()?;
+        if let Some(death) = self.options.storage.last_death {
+            self.world.die(death);
+            self.restart(death)?;
+            self.settle()?;
+        }
+        for client in &mut self.clients {
+            client.stopped = true;
+        }
+        for client in 0..self.clients.len() {
+            self.cut(client, false);
+        }
+        self.history.push(self.world.clock.us(), Event::Drain);
+        self.clients.push(Client::new(Kind::consumer(false), DRAINER, 1));
+        self.caught_up(self.clients.len() - 1, "the last reader")?;
+        self.world.note_figures();
+        let report = checker::check(&self.history);
+        match report.violations.first() {
+            Some(violation) => Err(violation.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Checked {
+        let end_us = self.world.clock.us() + SETTLE_US_MAX;
+        loop {
+            let left = self.clients.iter().map(Client::left).sum::<usize>();
+            if left == 0 && self.made && self.topics.len() == self.options.topics as usize {
+                break;
+            }
+            if self.world.clock.us() > end_us {
+                return Err(format!("stuck: five minutes after the last fault {left} sends are open"));
+            }
+            self.run_until(self.world.clock.us() + 5_000)?;
+        }
+        for client in 0..self.clients.len() {
+            if matches!(self.clients[client].kind, Kind::Consumer { .. }) {
+                self.caught_up(client, "a consumer")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn caught_up(&mut self, client: usize, who: &str) -> Checked {
+        let end_us = self.world.clock.us() + SETTLE_US_MAX;
+        loop {
+            let Kind::Consumer { positions, highs, .. } = &self.clients[client].kind else { return Ok(()) };
+            let behind = (0..self.options.topics)
+                .flat_map(|topic| (0..self.options.partitions as i32).map(move |index| Key { topic, index }))
+                .find(|key| {
+                    let position = positions.get(key).copied();
+                    let acked = self.acked.get(key).copied().unwrap_or(0);
+                    position
+                        .is_none_or(|position| position < acked || highs.get(key).is_none_or(|high| position < *high))
+                });
+            let Some(behind) = behind else { return Ok(()) };
+            if self.world.clock.us() > end_us {
+                return Err(format!(
+                    "stuck: five minutes after the last fault {who} is at {:?} of {behind:?}, acknowledged are {:?}",
+                    positions.get(&behind),
+                    self.acked.get(&behind)
+                ));
+            }
+            self.run_until(self.world.clock.us() + 5_000)?;
+        }
+    }
+}
+
+impl Kind {
+    fn consumer(sessions: bool) -> Kind {
+        Kind::Consumer {
+            sessions,
+            positions: BTreeMap::new(),
+            highs: BTreeMap::new(),
+            session: None,
+            told: BTreeMap::new(),
+            located: false,
+        }
+    }
+}
+
+impl Client {
+    fn new(kind: Kind, number: u32, seed: u64) -> Client {
+        Client {
+            kind,
+            number,
+            link: None,
+            line: Line::default(),
+            introduced: false,
+            not_before_us: 0,
+            rng: Rng::of(seed, 1000 + u64::from(number)),
+            stopped: false,
+        }
+    }
+
+    fn left(&self) -> usize {
+        match &self.kind {
+            Kind::Producer { boxes, .. } => boxes.values().map(Outbox::len).sum(),
+            _ => 0,
+        }
+    }
+
+    fn boxes_due_us(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Producer { boxes, .. } => boxes.values().filter_map(Outbox::due_us).min(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The options and operations of a seed of the Kafka scenario. Storage options and faults are those of the kernel scenario.
+
+use crate::network::Manner;
+use crate::rng::Rng;
+use crate::scenarios::kernel::plan as storage;
+use crate::world::Death;
+
+/// What a seed chooses for the whole run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub storage: storage::Options,
+    pub producers: u32,
+    pub numbered_percent: u64,
+    pub consumers: u32,
+    pub sessions_percent: u64,
+    pub topics: u32,
+    pub partitions: u32,
+    pub manners: Vec<Manner>,
+    pub cut_percent: u64,
+}
+
+/// One operation, and how long after the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    pub gap_us: u64,
+    pub step: Step,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    Publish {
+        producer: u32,
+        topic: u32,
+        partition: u32,
+        records: u32,
+        bytes: u32,
+    },
+    /// The client's connection breaks: at both ends, or only at the client's (the server does not learn of it).
+    Cut {
+        client: u32,
+        half_open: bool,
+    },
+    Die {
+        death: Death,
+        after_operations: u64,
+    },
+    Full {
+        ms: u64,
+    },
+    Idle {
+        ms: u64,
+    },
+    WallJump {
+        ms: i64,
+    },
+}
+
+/// Draws both.
+pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
+    let (storage, _) = storage::draw(seed, shard_count);
+    let mut rng = Rng::of(seed, 2);
+    let manners = (0..4)
+        .map(|_| Manner {
+            latency_us: rng.pick(&[5, 50, 500]),
+            jitter_bits: rng.pick(&[0, 6, 10]),
+            piece_bytes_max: rng.pick(&[1, 7, 100, 100_000]),
+        })
+        .collect();
+    let options = Options {
+        producers: rng.within(1..4) as u32,
+        numbered_percent: rng.pick(&[50, 100, 100]),
+        consumers: rng.within(1..3) as u32,
+        sessions_percent: rng.pick(&[0, 50, 100]),
+        topics: rng.within(1..3) as u32,
+        partitions: rng.within(1..4) as u32,
+        manners,
+        cut_percent: rng.pick(&[0, 2, 5]),
+        storage,
+    };
+    let operations = rng.within(60..140);
+    let plan = (0..operations)
+        .map(|_| {
+            let gap_us = if rng.percent(30) { 0 } else { rng.magnitude(options.storage.gap_bits + 2) };
+            Planned { gap_us, step: draw_step(&mut rng, &options) }
+        })
+        .collect();
+    (options, plan)
+}
+
+fn draw_step(rng: &mut Rng, options: &Options) -> Step {
+    let storage = &options.storage;
+    if rng.below(100) < storage.death_percent {
+        let death = if rng.percent(storage.power_percent) { Death::Power } else { Death::Kill };
+        return Step::Die { death, after_operations: rng.magnitude(7) };
+    }
+    if rng.below(100) < options.cut_percent {
+        return Step::Cut { client: rng.below(8) as u32, half_open: rng.percent(30) };
+    }
+    match rng.below(100) {
+        0..85 => Step::Publish {
+            producer: rng.below(u64::from(options.producers)) as u32,
+            topic: rng.below(u64::from(options.topics)) as u32,
+            partition: rng.below(u64::from(options.partitions)) as u32,
+            records: 1 + rng.magnitude(storage.records_bits) as u32,
+            bytes: rng.magnitude(storage.payload_bits) as u32,
+        },
+        85..88 if storage.full_disk => Step::Full { ms: rng.magnitude(8) },
+        88..90 if storage.expiry => Step::WallJump { ms: rng.within(0..2000) as i64 - 500 },
+        _ => Step::Idle { ms: rng.magnitude(9) },
+    }
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The options and operations that a seed stands for.
+//!
+//! Owns: what is drawn, and from what. Every number that an operation needs is drawn here, so that leaving one out changes
+//! nothing in the others. About half of the faults are on in any one run ("swarm"): some mistakes show only where another fault
+//! does not end the run first.
+
+use crate::disk::{Knobs, Tear};
+use crate::process::Settings;
+use crate::rng::Rng;
+use crate::world::Death;
+
+/// What a seed chooses for the whole run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub settings: Settings,
+    pub knobs: Knobs,
+    pub operations: u64,
+    pub producers: u32,
+    pub numbered_percent: u64,
+    pub readers: u32,
+    pub topics: u32,
+    pub partitions_max: u64,
+    pub records_bits: u64,
+    pub payload_bits: u64,
+    pub gap_bits: u64,
+    pub death_percent: u64,
+    pub power_percent: u64,
+    pub storm_one_in: u64,
+    pub full_disk: bool,
+    pub sync_errors: bool,
+    pub deletes: bool,
+    pub trims: bool,
+    pub expiry: bool,
+    pub leader_epochs: bool,
+    pub last_death: Option<Death>,
+}
+
+/// One operation, and how long after the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    pub gap_us: u64,
+    pub step: Step,
+}
+
+/// Numbers are taken modulo what there is.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    Declare {
+        topic: u32,
+        partitions: u32,
+        id: u64,
+        retention_ms: Option<u64>,
+        retention_bytes: Option<u64>,
+    },
+    Delete {
+        topic: u32,
+    },
+    Publish {
+        producer: u32,
+        topic: u32,
+        partition: u32,
+        records: u32,
+        bytes: u32,
+    },
+    /// Sends an acknowledged batch once more.
+    Repeat {
+        producer: u32,
+        topic: u32,
+        partition: u32,
+    },
+    /// The producer takes a new identity.
+    Renew {
+        producer: u32,
+    },
+    Read {
+        reader: u32,
+        topic: u32,
+        partition: u32,
+        from: From,
+        bytes_max: u32,
+        watch: bool,
+    },
+    Look {
+        topic: u32,
+        partition: u32,
+        end: bool,
+    },
+    Trim {
+        topic: u32,
+        partition: u32,
+        percent: u32,
+        all: bool,
+    },
+    /// The reader leaves and comes back as another.
+    Leave {
+        reader: u32,
+    },
+    Checkpoint,
+    Idle {
+        ms: u64,
+    },
+    Die {
+        death: Death,
+        after_operations: u64,
+    },
+    Full {
+        ms: u64,
+    },
+    FailSync,
+    WallJump {
+        ms: i64,
+    },
+}
+
+/// Where a read begins.
+#[derive(Clone, Copy, Debug)]
+pub enum From {
+    /// Where the reader stopped.
+    Position,
+    /// Somewhere between start and end.
+    Percent(u32),
+    /// Beyond the end.
+    Beyond(u64),
+}
+
+/// Draws both.
+pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
+    let mut rng = Rng::of(seed, 1);
+    let options = draw_options(&mut rng, shard_count);
+    let mut plan = Vec::with_capacity(options.operations as usize);
+    for topic in 0..options.topics {
+        let step = declare(&mut rng, &options, topic);
+        plan.push(Planned { gap_us: 0, step });
+    }
+    while (plan.len() as u64) < options.operations {
+        let gap_us = if rng.percent(30) { 0 } else { rng.magnitude(options.gap_bits) };
+        let step = draw_step(&mut rng, &options);
+        plan.push(Planned { gap_us, step });
+    }
+    (options, plan)
+}
+
+fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
+    let slot_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10]);
+    let slots = rng.within(2..6);
+    let tail_bytes_max = rng.pick(&[16 << 10, 40 << 10, 100 << 10, slot_bytes * slots]);
+    let on = |rng: &mut Rng, one_in: u64| if rng.percent(50) { one_in } else { 0 };
+    let faults = rng.percent(80);
+    let (sync_errors, read_errors, write_errors) = (on(rng, 150), on(rng, 60), on(rng, 200));
+    let knobs = Knobs {
+        latency_us: rng.pick(&[5, 20, 100]),
+        latency_bits: rng.pick(&[4, 7, 10]),
+        sync_latency_us: rng.pick(&[50, 120, 1000]),
+        stall_one_in: on(rng, 300),
+        tear: rng.pick(&[Tear::Sector, Tear::Page, Tear::AnyByte]),
+        sync_error_one_in: if faults && rng.percent(40) { sync_errors } else { 0 },
+        write_error_one_in: if faults && rng.percent(40) { write_errors } else { 0 },
+        read_error_one_in: if faults && rng.percent(40) { read_errors } else { 0 },
+        under_way_percent: rng.pick(&[0, 50, 90]),
+        stale_read_one_in: 0,
+    };
+    let settings = Settings {
+        shard_count,
+        tail_bytes_max,
+        slot_bytes,
+        slot_count: slots as u32 + rng.within(1..4) as u32,
+        slot_count_max: slots as u32 + 8,
+        retention_check_ms: rng.pick(&[20, 200, 2000]),
+        producers_max: 1000,
+        work_us: rng.pick(&[0, 100, 5000]),
+        message_us: rng.pick(&[0, 50, 2000]),
+    };
+    Options {
+        settings,
+        knobs,
+        operations: rng.within(120..260),
+        producers: rng.within(1..5) as u32,
+        numbered_percent: rng.pick(&[0, 50, 80, 100]),
+        readers: rng.within(1..4) as u32,
+        topics: rng.within(1..4) as u32,
+        partitions_max: rng.pick(&[1, 2, 4]),
+        records_bits: rng.pick(&[0, 2, 4]),
+        payload_bits: rng.pick(&[6, 9, 11, 13]),
+        gap_bits: rng.pick(&[3, 8, 11]),
+        death_percent: rng.pick(&[0, 1, 3, 6]),
+        power_percent: rng.pick(&[0, 50, 50, 100]),
+        storm_one_in: if rng.percent(40) { rng.within(2..5) } else { 0 },
+        full_disk: rng.percent(30),
+        sync_errors: rng.percent(20),
+        deletes: rng.percent(40),
+        trims: rng.percent(50),
+        expiry: rng.percent(40),
+        leader_epochs: rng.percent(50),
+        last_death: rng.pick(&[None, Some(Death::Kill), Some(Death::Power), Some(Death::Power)]),
+    }
+}
+
+fn declare(rng: &mut Rng, options: &Options, topic: u32) -> Step {
+    let expiry = options.expiry && rng.percent(60);
+    Step::Declare {
+        topic,
+        partitions: rng.within(1..options.partitions_max + 1) as u32,
+        id: rng.bits(),
+        retention_ms: (expiry && rng.percent(50)).then(|| rng.within(1..400)),
+        retention_bytes: (expiry && rng.percent(50)).then(|| rng.within(1..100_000)),
+    }
+}
+
+fn draw_step(rng: &mut Rng, options: &Options) -> Step {
+    let topic = rng.below(u64::from(options.topics)) as u32;
+    let partition = rng.below(8) as u32;
+    let producer = rng.below(u64::from(options.producers)) as u32;
+    let reader = rng.below(u64::from(options.readers)) as u32;
+    if rng.below(100) < options.death_percent {
+        let death = if rng.percent(options.power_percent) { Death::Power } else { Death::Kill };
+        return Step::Die { death, after_operations: rng.magnitude(7) };
+    }
+    match rng.below(100) {
+        0..48 => Step::Publish {
+            producer,
+            topic,
+            partition,
+            records: 1 + rng.magnitude(options.records_bits) as u32,
+            bytes: rng.magnitude(options.payload_bits) as u32,
+        },
+        48..52 => Step::Repeat { producer, topic, partition },
+        52..53 => Step::Renew { producer },
+        53..78 => Step::Read {
+            reader,
+            topic,
+            partition,
+            from: match rng.below(10) {
+                0..5 => From::Position,
+                5..9 => From::Percent(rng.below(101) as u32),
+                _ => From::Beyond(1 + rng.magnitude(6)),
+            },
+            bytes_max: rng.pick(&[1, 4_000, 60_000, 1_000_000]),
+            watch: rng.percent(60),
+        },
+        78..83 => Step::Look { topic, partition, end: rng.percent(70) },
+        83..87 if options.trims => {
+            Step::Trim { topic, partition, percent: rng.below(121) as u32, all: rng.percent(10) }
+        }
+        87..88 => Step::Leave { reader },
+        88..89 => Step::Checkpoint,
+        89..93 => Step::Idle { ms: rng.magnitude(8) },
+        93..94 if options.full_disk => Step::Full { ms: rng.magnitude(8) },
+        94..95 if options.sync_errors => Step::FailSync,
+        95..96 => Step::WallJump { ms: rng.within(0..2000) as i64 - 500 },
+        96..98 if options.deletes => Step::Delete { topic },
+        98.. => declare(rng, options, topic),
+        _ => Step::Idle { ms: rng.magnitude(3) },
+    }
+}

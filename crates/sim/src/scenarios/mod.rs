@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is tried. A scenario makes a plan of operations from a seed and carries it out; any part of the plan may be left out.
+
+pub mod kafka;
+pub mod kernel;
+pub mod meta;
+pub mod rot;
+
+use crate::sometimes::Sightings;
+use model::planted::Bug;
+use std::fmt;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub seed: u64,
+    pub shard_count: u32,
+    /// Only the operations with these numbers; `None` = all.
+    pub keep: Option<Vec<usize>>,
+    /// Keep a line of text for everything that happens.
+    pub trace: bool,
+}
+
+impl Setup {
+    /// Is this operation of the plan to be carried out?
+    pub fn keeps(&self, index: usize) -> bool {
+        self.keep.as_ref().is_none_or(|keep| keep.contains(&index))
+    }
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which promise, for comparing failures with each other.
+    pub kind: String,
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure of the kind that its text begins with, numbers left out.
+    pub fn new(text: impl Into<String>) -> Failure {
+        let text = text.into();
+        let kind = text.chars().filter(|letter| !letter.is_ascii_digit()).take(60).collect();
+        Failure { kind, text }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub failure: Option<Failure>,
+    /// Of everything that happened, in order.
+    pub trace_hash: u64,
+    pub sightings: Sightings,
+    /// The options that the seed chose.
+    pub options: String,
+    /// The operations of the plan that were carried out, with their numbers.
+    pub operations: Vec<(usize, String)>,
+    /// With [`Setup::trace`].
+    pub trace: Vec<String>,
+    /// The history as text, when it failed.
+    pub history: String,
+    /// Virtual time of the run.
+    pub virtual_us: u64,
+}
+
+/// A scenario by name.
+pub type Run = fn(&Setup) -> Outcome;
+
+/// All scenarios.
+pub const ALL: &[(&str, Run)] =
+    &[("kernel", kernel::run), ("kafka", kafka::run), ("rot", rot::run), ("meta", meta::run)];
+
+/// The scenario of that name.
+pub fn named(name: &str) -> Option<Run> {
+    ALL.iter().find(|(other, _)| *other == name).map(|(_, run)| *run)
+}
+
+/// The scenario that has the best chance against a planted bug.
+pub fn suited(bug: Bug) -> &'static str {
+    match bug {
+        Bug::RottenBlockServed => "rot",
+        _ => "kernel",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A few seeds of every scenario, and the simulator against itself.
+
+use super::*;
+
+#[track_caller]
+fn clean(name: &str, seeds: std::ops::Range<u64>, shard_count: u32) {
+    let run = named(name).expect("a scenario");
+    for seed in seeds {
+        let outcome = run(&Setup { seed, shard_count, keep: None, trace: false });
+        if let Some(failure) = outcome.failure {
+            panic!("polylog-sim {name} --seed {seed} --shards {shard_count}: {failure}\n{}", outcome.options);
+        }
+    }
+}
+
+#[test]
+fn commands_on_a_failing_disk_keep_every_promise_on_one_shard() {
+    clean("kernel", 1..201, 1);
+}
+
+#[test]
+fn commands_on_a_failing_disk_keep_every_promise_on_two_shards() {
+    clean("kernel", 1001..1201, 2);
+}
+
+#[test]
+fn kafka_clients_lose_nothing_on_one_shard() {
+    clean("kafka", 1..21, 1);
+}
+
+#[test]
+fn kafka_clients_lose_nothing_on_two_shards() {
+    clean("kafka", 101..121, 2);
+}
+
+#[test]
+fn damage_at_rest_is_found_or_harmless() {
+    clean("rot", 1..61, 1);
+    clean("rot", 61..101, 2);
+}
+
+#[test]
+fn a_seed_does_the_same_things_at_the_same_times_every_time() {
+    for seed in 1..21 {
+        for shard_count in [1, 2] {
+            let setup = Setup { seed, shard_count, keep: None, trace: false };
+            for run in [kernel::run, kafka::run, rot::run] {
+                let outcome = meta::twice(run, &setup);
+                assert_eq!(outcome.failure, None, "seed {seed}, {shard_count} shards");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_without_some_operations_is_the_same_run_without_them() {
+    let setup = Setup { seed: 5, shard_count: 1, keep: Some(vec![0, 1, 2]), trace: true };
+    let (first, second) = (kernel::run(&setup), kernel::run(&setup));
+    assert_eq!(first.trace_hash, second.trace_hash);
+    assert!(!first.trace.is_empty());
+    assert_ne!(first.trace_hash, kernel::run(&Setup { keep: None, ..setup }).trace_hash);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rare paths that a run should reach now and then. One that stays at zero over many seeds means that the tests no longer go there.
+
+use std::collections::BTreeMap;
+
+/// What was seen, and in how many places of how many runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sightings {
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// Everything that is looked for; printed even at zero.
+pub const LOOKED_FOR: &[&str] = &[
+    "kill",
+    "power cut",
+    "death in recovery",
+    "death while a spill is under way",
+    "death with frames under way",
+    "torn tail cut",
+    "frames copied forward",
+    "checkpoint loaded",
+    "spill",
+    "spill failed",
+    "cold read",
+    "dedupe hit",
+    "dedupe hit after restart",
+    "publish parked",
+    "publish refused: busy",
+    "publish refused: no space",
+    "no space, and space again",
+    "failed sync ended the process",
+    "read error ended a start",
+    "write error",
+    "trim",
+    "retention moved a start",
+    "topic deleted",
+    "topic made again under its name",
+    "watch fired",
+    "two shards with records",
+    "connection cut",
+    "connection half open",
+    "damage refused at the start",
+    "damage answered to a reader",
+    "damage without effect",
+];
+
+impl Sightings {
+    /// It happened.
+    pub fn saw(&mut self, what: &'static str) {
+        debug_assert!(LOOKED_FOR.contains(&what) || what.contains(": "), "{what} is not looked for");
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// It happened if so.
+    pub fn saw_if(&mut self, condition: bool, what: &'static str) {
+        if condition {
+            self.saw(what);
+        }
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Sightings) {
+        for (what, count) in &other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+
+    /// How often it happened.
+    pub fn count(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or(0)
+    }
+
+    /// All that were counted, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counts.iter().map(|(what, count)| (*what, *count))
+    }
+}

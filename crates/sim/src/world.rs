@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The world around the product: its one disk, its clock, and its lives one after another.
+//!
+//! Owns: starting, dying (kill, loss of power, failed log), dying again while starting, and what must hold across lives whatever
+//! clients do: a frame reported durable is there after every restart, and the state at a frame is the one that was live at it.
+//! Must not know: clients, scenarios.
+
+use crate::clock::Clock;
+use crate::disk::{Knobs, SimDisk};
+use crate::process::{HashAt, Output, Process, Settings, StartError};
+use crate::rng::Rng;
+use crate::sometimes::Sightings;
+use kernel::shard::OpenError;
+use media::identity::IdentityError;
+use media::local::wal::WalOpenError;
+use model::media::MediaError;
+use model::{Corrupt, Lsn};
+use std::collections::BTreeMap;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    Kill,
+    Power,
+}
+
+/// What a run found wrong, in words. The first ends the run.
+pub type Wrong = String;
+
+/// See the module.
+pub struct World {
+    pub clock: Clock,
+    pub disk: SimDisk,
+    pub sightings: Sightings,
+    process: Option<Process>,
+    settings: Settings,
+    rng: Rng,
+    lives: u64,
+    /// A shard: the hash of its state at each frame, as noted live; and how far it was durable.
+    hashes: Vec<BTreeMap<Lsn, u64>>,
+    durable: Vec<Lsn>,
+    /// A start is killed again once in so many times.
+    pub storm_one_in: u64,
+    /// How the process dies when the fuse is out.
+    pub fuse_death: Death,
+    /// A refused start (damage found) is what the scenario hopes for.
+    pub damage_done: bool,
+}
+
+/// A start was refused because of damage, with the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Damage(Corrupt),
+    Wrong(Wrong),
+}
+
+const STARTS_MAX: u32 = 60;
+
+impl World {
+    /// An empty disk and no process.
+    pub fn new(seed: u64, settings: Settings, knobs: Knobs) -> World {
+        let clock = Clock::default();
+        let disk = SimDisk::new(clock.clone(), Rng::of(seed, 100), knobs);
+        let shards = settings.shard_count as usize;
+        World {
+            clock,
+            disk,
+            sightings: Sightings::default(),
+            process: None,
+            settings,
+            rng: Rng::of(seed, 101),
+            lives: 0,
+            hashes: vec![BTreeMap::new(); shards],
+            durable: vec![Lsn(0); shards],
+            storm_one_in: 0,
+            fuse_death: Death::Kill,
+            damage_done: false,
+        }
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("a process runs")
+    }
+
+    /// How many lives there were.
+    pub fn lives(&self) -> u64 {
+        self.lives
+    }
+
+    /// Starts the process, however often it dies on the way.
+    ///
+    /// # Errors
+    /// [`Refused`]: it does not start, or not to the state that it had.
+    pub fn start(&mut self) -> Result<(), Refused> {
+        for attempt in 0..STARTS_MAX {
+            let storm = self.storm_one_in != 0 && attempt < 8 && self.rng.once_in(self.storm_one_in);
+            if storm {
+                let fuse = 1 + self.rng.magnitude(7);
+                self.disk.light_fuse(fuse);
+                self.fuse_death = if self.rng.percent(50) { Death::Kill } else { Death::Power };
+            }
+            // Whoever starts while the disk has trouble tries again later; the trouble ends.
+            if attempt > 12 {
+                self.disk.heal();
+            }
+            let rng = Rng::new(self.rng.bits());
+            let started = Process::start(&self.settings, &self.disk, &self.clock, rng);
+            if self.disk.dead() {
+                self.sightings.saw("death in recovery");
+                drop_after(started, || self.end(self.fuse_death));
+                continue;
+            }
+            match started {
+                Ok((process, found)) => {
+                    self.lives += 1;
+                    for (shard, found) in found.iter().enumerate() {
+                        self.sightings.saw_if(found.torn, "torn tail cut");
+                        self.sightings.saw_if(found.copied_forward > 0, "frames copied forward");
+                        self.sightings.saw_if(found.from > Lsn(1), "checkpoint loaded");
+                        self.clock.note(
+                            20,
+                            [shard as u64, found.recovered.0, found.state_hash],
+                            format_args!("life {}: shard {shard} {found:?}", self.lives),
+                        );
+                        if found.recovered < self.durable[shard] {
+                            return Err(Refused::Wrong(format!(
+                                "shard {shard}: frames up to {} were reported durable, recovered are {}",
+                                self.durable[shard], found.recovered
+                            )));
+                        }
+                        if let Some(live) = self.hashes[shard].get(&found.recovered)
+                            && *live != found.state_hash
+                        {
+                            return Err(Refused::Wrong(format!(
+                                "shard {shard}: the state replayed to frame {} is not the state that was live at it",
+                                found.recovered
+                            )));
+                        }
+                        self.durable[shard] = found.recovered;
+                        self.hashes[shard].split_off(&found.recovered.next());
+                    }
+                    self.process = Some(process);
+                    return Ok(());
+                }
+                Err(StartError::Open(OpenError::Corrupt(corrupt)))
+                | Err(StartError::Open(OpenError::Media(MediaError::Corrupt(corrupt))))
+                | Err(StartError::Identity(IdentityError::Corrupt(corrupt)))
+                | Err(StartError::Wal(WalOpenError::Corrupt(corrupt))) => return Err(self.refused(corrupt)),
+                Err(error) => {
+                    // A disk that fails: the process ends, somebody starts it again.
+                    self.clock.note(21, [u64::from(attempt), 0, 0], format_args!("start failed: {error:?}"));
+                    self.sightings.saw("read error ended a start");
+                    self.disk.kill();
+                    self.clock.advance_to(self.clock.us() + 100_000);
+                    if attempt + 1 == STARTS_MAX {
+                        return Err(Refused::Wrong(format!("the start fails for ever: {error:?}")));
+                    }
+                }
+            }
+        }
+        Err(Refused::Wrong("the start fails for ever".into()))
+    }
+
+    fn refused(&self, corrupt: Corrupt) -> Refused {
+        if self.damage_done {
+            Refused::Damage(corrupt)
+        } else {
+            Refused::Wrong(format!("the start is refused though nothing was damaged: {corrupt}"))
+        }
+    }
+
+    fn end(&self, death: Death) {
+        match death {
+            Death::Kill => self.disk.kill(),
+            Death::Power => self.disk.cut_power(),
+        }
+    }
+
+    /// The process dies now.
+    pub fn die(&mut self, death: Death) {
+        if let Some(process) = self.process.take() {
+            for figures in process.figures() {
+                self.sightings.saw_if(figures.spills > 0, "spill");
+                self.sightings.saw_if(figures.spill_failures > 0, "spill failed");
+                self.sightings.saw_if(figures.parked_publishes > 0, "publish parked");
+            }
+            self.sightings.saw_if(process.spilling(), "death while a spill is under way");
+            self.sightings.saw_if(process.frames_under_way(), "death with frames under way");
+            self.end(death);
+            drop(process);
+        } else {
+            self.end(death);
+        }
+        self.sightings.saw(match death {
+            Death::Kill => "kill",
+            Death::Power => "power cut",
+        });
+    }
+
+    /// Writes down what the run saw that only figures tell.
+    pub fn note_figures(&mut self) {
+        let disk = self.disk.figures();
+        self.sightings.saw_if(disk.failed_writes > 0, "write error");
+        if self.process.is_some() {
+            self.die(Death::Kill);
+        }
+    }
+
+    /// When something happens next, clients not counted.
+    pub fn next_due_us(&self) -> Option<u64> {
+        let process = self.process.as_ref().and_then(Process::next_due_us);
+        [process, self.disk.next_due_us()].into_iter().flatten().min()
+    }
+
+    /// Does what is due now. `None`: the process died, what it would have answered is lost.
+    ///
+    /// The outputs of a process whose log failed are delivered; then it must be restarted.
+    pub fn pump(&mut self) -> Option<Vec<Output>> {
+        let process = self.process.as_mut()?;
+        let mut hashes: Vec<HashAt> = Vec::new();
+        process.pump(&self.disk, &mut hashes);
+        for (shard, lsn, hash) in hashes {
+            self.hashes[shard.0 as usize].insert(lsn, hash);
+        }
+        if self.disk.dead() {
+            let death = self.fuse_death;
+            self.die(death);
+            return None;
+        }
+        self.durable = process.durable();
+        Some(process.take_outputs())
+    }
+
+    /// The process has given up (its log failed).
+    pub fn failed(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.fatal().is_some())
+    }
+}
+
+/// Drops what is left of a start only after the disk was told, so that nothing under way is answered.
+fn drop_after<T>(left: T, told: impl FnOnce()) {
+    told();
+    drop(left);
+}
