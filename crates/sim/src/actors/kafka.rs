@@ -104,7 +104,7 @@ impl<T> Line<T> {
     }
 
     /// See [`Line::take`].
-    pub fn next(&mut self) -> Result<Option<(T, Answer)>, String> {
+    pub fn next_answer(&mut self) -> Result<Option<(T, Answer)>, String> {
         let Some(length) = self.input.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) else {
             return Ok(None);
         };

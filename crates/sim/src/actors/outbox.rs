@@ -44,7 +44,7 @@ impl Outbox {
     }
 
     /// Nothing is left to be sent or answered.
-    pub fn empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.parcels.is_empty()
     }
 
@@ -53,13 +53,13 @@ impl Outbox {
         self.parcels.len()
     }
 
-    /// When it makes sense to ask `next` again, if that is known.
+    /// When it makes sense to ask `next_parcel` again, if that is known.
     pub fn due_us(&self) -> Option<u64> {
         self.blocked_until_us.filter(|_| !self.parcels.iter().any(|parcel| parcel.under_way))
     }
 
     /// The batch to send now; it is under way from here on.
-    pub fn next(&mut self, now_us: u64) -> Option<&Parcel> {
+    pub fn next_parcel(&mut self, now_us: u64) -> Option<&Parcel> {
         let under_way = self.parcels.iter().filter(|parcel| parcel.under_way).count();
         if let Some(until_us) = self.blocked_until_us {
             if under_way > 0 || now_us < until_us {

@@ -173,7 +173,7 @@ fn report(arguments: &Arguments, run: Run, setup: &Setup, outcome: Outcome, shri
     let (setup, outcome) = if shrinks {
         println!("shrinking ...");
         let plan = outcome.operations.iter().map(|(index, _)| *index).collect();
-        shrink::shrink(setup, plan, &failure, |setup| run(setup))
+        shrink::shrink(setup, plan, &failure, run)
     } else {
         (setup.clone(), outcome)
     };

@@ -652,7 +652,7 @@ impl<'a> Run<'a> {
         let mut data: BTreeMap<u32, Vec<PartitionProduceData>> = BTreeMap::new();
         let mut sent = Vec::new();
         for (key, outbox) in boxes.iter_mut().filter(|(key, _)| topics.contains_key(&key.topic)) {
-            if let Some(parcel) = outbox.next(now_us) {
+            if let Some(parcel) = outbox.next_parcel(now_us) {
                 let records = Some(parcel.batch.bytes().clone());
                 data.entry(key.topic)
                     .or_default()
@@ -784,7 +784,7 @@ impl<'a> Run<'a> {
                     return Ok(true);
                 }
             }
-            while let Some((note, answer)) = self.clients[client].line.next()? {
+            while let Some((note, answer)) = self.clients[client].line.next_answer()? {
                 self.answered(client, note, answer)?;
             }
         }

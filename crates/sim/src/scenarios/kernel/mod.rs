@@ -400,7 +400,7 @@ impl<'a> Run<'a> {
             }
             Step::Renew { producer } => {
                 let producer = &mut self.producers[producer as usize];
-                if producer.boxes.values().all(Outbox::empty) {
+                if producer.boxes.values().all(Outbox::is_empty) {
                     producer.identity = None;
                     producer.boxes.clear();
                 }
@@ -552,7 +552,7 @@ impl<'a> Run<'a> {
     fn send_next(&mut self, producer: usize, partition: PartitionId, now_us: u64) -> bool {
         let Some((placement, _)) = self.partitions.get(&partition).copied() else { return false };
         let outbox = self.producers[producer].boxes.get_mut(&partition);
-        let Some(parcel) = outbox.and_then(|outbox| outbox.next(now_us)).cloned() else { return false };
+        let Some(parcel) = outbox.and_then(|outbox| outbox.next_parcel(now_us)).cloned() else { return false };
         let asked = Asked::Publish { producer, partition, op: parcel.op };
         self.submit_batch(producer, placement, &parcel, asked);
         true
@@ -562,7 +562,7 @@ impl<'a> Run<'a> {
         let epoch = self.world.process().catalog().leader_epoch(&placement);
         let publish = Publish {
             partition: placement.partition,
-            leader_epoch: (self.options.leader_epochs && parcel.op % 2 == 0).then_some(epoch),
+            leader_epoch: (self.options.leader_epochs && parcel.op.is_multiple_of(2)).then_some(epoch),
             batch: parcel.batch.clone(),
             origin: Origin::Kafka,
         };
@@ -588,8 +588,8 @@ impl<'a> Run<'a> {
             partition,
             from: Offset(from),
             bytes_max,
-            isolation: if op % 2 == 0 { Isolation::High } else { Isolation::Stable },
-            leader_epoch: (self.options.leader_epochs && op % 3 == 0).then_some(epoch),
+            isolation: if op.is_multiple_of(2) { Isolation::High } else { Isolation::Stable },
+            leader_epoch: (self.options.leader_epochs && op.is_multiple_of(3)).then_some(epoch),
             watch: watch.then_some(partition.0),
         };
         let holder = reader_holder(reader, self.readers[reader].generation);
@@ -922,7 +922,7 @@ impl<'a> Run<'a> {
         let end_us = self.world.clock.us() + SETTLE_US_MAX;
         loop {
             self.run_until(self.world.clock.us() + 1_000)?;
-            let boxes_empty = self.producers.iter().all(|producer| producer.boxes.values().all(Outbox::empty));
+            let boxes_empty = self.producers.iter().all(|producer| producer.boxes.values().all(Outbox::is_empty));
             let woken = self.readers.iter().any(|reader| !reader.woken.is_empty());
             if boxes_empty && self.asked.is_empty() && !woken && self.world.process().idle() {
                 return Ok(());
