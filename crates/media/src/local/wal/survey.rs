@@ -3,7 +3,9 @@
 //!
 //! The rules (drawn in docs/internals/wal.md):
 //! - Slots are ordered by life. A slot holds the frames from its base up to where the next younger slot begins: what an older
-//!   slot has beyond that is superseded. A slot of copies that are not all there does not count.
+//!   slot has beyond that is superseded. A slot of copies does not count before it is known that they were synced: something was
+//!   written behind them, or a younger slot begins behind them. (Their own marks say only what was durable in older places, and
+//!   those places are the ones that a slot that counts sets free.)
 //! - A frame continues the log if it stands right behind the one before, in the same life and epoch, carries its checksum, and
 //!   the next number.
 //! - Proven durable is: what the durable mark of any good frame of the slot's life says, what lies below the base of any good slot
@@ -115,11 +117,16 @@ impl Read {
         (0..self.items.len()).take_while(|index| self.chained(*index)).count()
     }
 
-    /// The copies that its header announces are all there.
-    fn complete(&self) -> bool {
+    /// The copies that its header announces are all there and were synced: something that is written only afterwards stands
+    /// behind them, or a younger slot (the farthest begins at `younger_base`) relies on them.
+    fn complete(&self, younger_base: Lsn) -> bool {
         let Some((header, _)) = self.header else { return false };
-        header.copies_through == Lsn(0)
-            || self.items[..self.run()].iter().any(|item| item.is_data() && item.lsn() >= header.copies_through)
+        if header.copies_through == Lsn(0) {
+            return true;
+        }
+        let run = &self.items[..self.run()];
+        let last_copy = run.iter().position(|item| item.is_data() && item.lsn() >= header.copies_through);
+        last_copy.is_some_and(|last| last + 1 < run.len() || younger_base > header.copies_through)
     }
 
     /// Where frame `lsn` ought to stand.
@@ -154,7 +161,10 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
     let mut covers: Vec<(Read, Lsn)> = Vec::new();
     let mut excluded: Vec<Read> = Vec::new();
     let mut limit = u64::MAX;
+    let mut farthest_base = Lsn(0);
     for (header, crc) in &used {
+        let younger_base = farthest_base;
+        farthest_base = farthest_base.max(header.base);
         epoch_max = epoch_max.max(header.life.epoch);
         proven = proven.max(Lsn(header.base.0.saturating_sub(1)));
         if limit <= from {
@@ -169,7 +179,7 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
             limit == u64::MAX,
         )?;
         proven = proven.max(mark(&read.items));
-        if read.complete() {
+        if read.complete(younger_base) {
             // All that it held may stand in a younger slot of copies by now.
             if header.base.0 < limit {
                 covers.push((read, Lsn(limit)));
@@ -227,7 +237,9 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
             .max_by_key(|read| read.header.map(|(header, _)| header.life));
         match owner {
             // Of copies that are not all there, the first that is missing.
-            Some(read) if !read.complete() => (read.slot, read.items[..read.run()].last().map_or(PAGE, Item::end)),
+            Some(read) if excluded.iter().any(|excluded| excluded.slot == read.slot) => {
+                (read.slot, read.items[..read.run()].last().map_or(PAGE, Item::end))
+            }
             Some(read) => (read.slot, read.place_of(lsn)),
             None => (used.last().map_or(0, |(header, _)| header.slot), 0),
         }

@@ -513,6 +513,36 @@ fn an_open_that_is_cut_off_at_any_operation_loses_nothing() {
     }
 }
 
+/// Found by the simulator: the copies of an open that was killed before its sync were taken for durable, because their marks were true
+/// of the older place; that place was then set free and overwritten.
+#[test]
+fn copies_that_a_killed_open_never_synced_do_not_replace_older_ones() {
+    for first in 1..16 {
+        for second in 1..16 {
+            let disk = TestDisk::new();
+            let (mut wal, _) = open(&disk, 1);
+            flush(&mut wal, 1..=5, 5000);
+            drop(wal);
+            let (mut wal, _) = open(&disk, 1);
+            flush(&mut wal, 6..=8, 5000);
+            for operations in [first, second] {
+                let mut left = operations;
+                disk.fail(move |_| {
+                    left -= i32::from(left > 0);
+                    (left == 0).then(|| DiskError::Io("killed".into()))
+                });
+                let _ = LocalWal::open(disk.clone(), options(), Lsn(6));
+                disk.heal();
+                disk.kill();
+            }
+            let (_, opened) = open(&disk, 6);
+            check(&opened, 6, 8, 5000);
+            disk.cut_power(|_| 0);
+            check(&open(&disk, 6).1, 6, 8, 5000);
+        }
+    }
+}
+
 #[test]
 fn slots_are_used_again_over_many_wraps() {
     let disk = TestDisk::new();
