@@ -1018,8 +1018,16 @@ impl<'a> Run<'a> {
             // Being made or being removed when everything ended.
             return Ok(());
         }
+        let look = self.history.next_op();
+        let at_us = self.world.clock.us();
+        self.history.push(at_us, Event::Look { op: look, client: DRAINER, partition: partition.0 });
         let mut from = match self.direct(placement, locate(partition, LocateBy::Start))? {
-            Reply::Located(Ok(located)) => located.offset.map_or(0, |offset| offset.0),
+            Reply::Located(Ok(located)) => {
+                let at_us = self.world.clock.us();
+                let start = located.offset.map(|offset| offset.0);
+                self.history.push(at_us, Event::LookOk { op: look, start, high: None });
+                start.unwrap_or(0)
+            }
             Reply::Located(Err(LocateError::NotFound)) => 0,
             other => return Err(format!("the start of partition {partition} cannot be found: {other:?}")),
         };
