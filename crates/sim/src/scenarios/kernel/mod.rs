@@ -826,8 +826,9 @@ impl<'a> Run<'a> {
             }
             Err(ReadError::OutOfRange { start, high }) => {
                 self.history.push(at_us, Event::ReadOutOfRange { op, start: Some(start.0), high: Some(high.0) });
-                if at_position {
-                    self.readers[reader].positions.insert(partition, start.0);
+                let position = self.readers[reader].positions.entry(partition).or_insert(start.0);
+                if at_position && *position == from {
+                    *position = start.0;
                 }
             }
             Err(ReadError::NotFound) if self.topic_acked(partition) => {
