@@ -82,7 +82,7 @@ fn head(out: &mut String, machine: &Machine, runs: &[&RunFigures]) {
     let _ = writeln!(
         out,
         "Run `{}` of {} at commit `{}` on {}; load average before it {}. {} runs; {disturbed} of them disturbed (others and the \
-         host took more than {:.0} % of the machine) and left out where undisturbed ones remain.\n",
+         host took more than {:.0} % of the machine) and left out where two undisturbed ones of each broker remain.\n",
         machine.bench,
         machine.date,
         machine.commit,
@@ -93,12 +93,17 @@ fn head(out: &mut String, machine: &Machine, runs: &[&RunFigures]) {
     );
 }
 
-/// The runs of one cell: undisturbed ones, or all where none is.
+/// The runs of one cell. Disturbed ones are left out only where each of the two brokers keeps two undisturbed ones: a calm run of
+/// one side against disturbed runs of the other would not be a comparison.
 fn of<'a>(runs: &[&'a RunFigures], workload: &str, broker: &str) -> Vec<&'a RunFigures> {
-    let all: Vec<&RunFigures> =
-        runs.iter().filter(|run| run.workload == workload && run.broker == broker).copied().collect();
-    let calm: Vec<&RunFigures> = all.iter().filter(|run| !run.disturbed).copied().collect();
-    if calm.is_empty() { all } else { calm }
+    let calm_of = |broker: &str| {
+        let of = runs.iter().filter(|run| run.workload == workload && run.broker == broker);
+        (of.clone().count(), of.filter(|run| !run.disturbed).count())
+    };
+    let enough = [POLYLOG, APACHE].into_iter().map(calm_of).all(|(all, calm)| all == 0 || calm >= 2);
+    let mine = runs.iter().filter(|run| run.workload == workload && run.broker == broker).copied();
+    let (calm, all): (Vec<_>, Vec<_>) = (mine.clone().filter(|run| !run.disturbed).collect(), mine.collect());
+    if enough && !calm.is_empty() { calm } else { all }
 }
 
 struct Cell {
@@ -264,6 +269,12 @@ mod tests {
             run(POLYLOG, 5.0, true),
             run(APACHE, 100e3, false),
         ];
+        let text = tables(&lines);
+        assert!(
+            text.contains("| Polylog | synced to disk | 100 k (5.00–300 k) |"),
+            "one calm run is no comparison: {text}"
+        );
+        let lines: Vec<Line> = lines.into_iter().chain([run(APACHE, 100e3, false)]).collect();
         let text = tables(&lines);
         assert!(text.contains("| Polylog | synced to disk | 200 k (100 k–300 k) | 200 (100–300) |"), "{text}");
         assert!(text.contains("*2.00*"), "{text}");
