@@ -17,9 +17,9 @@ const FOLDER: &str = "conformance/kafka";
 const PAGE: &str = "docs/compat/kafka.md";
 
 /// A client's program, or why there is none.
-type Found = Result<PathBuf, Missing>;
+pub type Found = Result<PathBuf, Missing>;
 
-enum Missing {
+pub enum Missing {
     /// Not here: its cases are skipped.
     Absent(String),
     /// Should be here: a failure.
@@ -177,7 +177,7 @@ fn virtual_environment(workspace: &Workspace, place: &Path, python: &Path) -> Re
 }
 
 /// The system's kcat; installed where the system can do so and we may.
-fn kcat() -> Found {
+pub fn kcat() -> Found {
     if let Some(program) = process::which("kcat") {
         return Ok(program);
     }

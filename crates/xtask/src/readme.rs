@@ -12,6 +12,7 @@
 //! The blocks use the ports and process names that a user would. So that they meet no other broker and hit no other process, they
 //! run in network and process namespaces of their own, with a data directory of their own (`POLYLOG_DATA_DIR`).
 
+use crate::conformance::{self, Missing};
 use crate::process;
 use crate::programs;
 use crate::report::Report;
@@ -109,11 +110,15 @@ pub fn untested_blocks(texts: &[Text]) -> Vec<String> {
 
 /// The step of `cargo xtask test`.
 pub fn step(workspace: &Workspace, report: &mut Report) {
-    let reason = match namespaces() {
-        Ok(mut command) => return run_in_namespaces(workspace, &mut command, report),
-        Err(reason) => reason,
-    };
-    report.skip("readme", &reason);
+    match conformance::kcat() {
+        Ok(_) => {}
+        Err(Missing::Absent(reason)) => return report.skip("readme", &reason),
+        Err(Missing::Broken(why)) => return report.fail("readme: kcat", &why),
+    }
+    match namespaces() {
+        Ok(mut command) => run_in_namespaces(workspace, &mut command, report),
+        Err(reason) => report.skip("readme", &reason),
+    }
 }
 
 /// `cargo xtask readme`; `--inside` is how it calls itself in the namespaces.
