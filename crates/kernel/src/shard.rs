@@ -206,8 +206,7 @@ impl Shard {
         let (tail_bytes, more) = self.frame_need(batch_bytes);
         match self.admission.decide(now, tail_bytes, more, batch_bytes) {
             Admit::Now => self.publish_now(now, ctx, ticket, &publish),
-            // Refused for its size in any case, so it need not wait for that.
-            _ if self.too_large(&publish) => self.publish_now(now, ctx, ticket, &publish),
+            _ if self.needs_no_room(ctx, &publish) => self.publish_now(now, ctx, ticket, &publish),
             Admit::Park(None) | Admit::Refuse { .. } if self.spill.no_space() => {
                 self.refuse(ctx, ticket, &publish, PublishError::StorageFull);
             }
@@ -230,9 +229,17 @@ impl Shard {
         self.reply_now(ctx.holder, ticket, Reply::Published(Err(error)));
     }
 
-    fn too_large(&self, publish: &Publish) -> bool {
+    /// Its answer is known whatever the tail has room for: it stands in the log already, or is refused for its size. A repeat that
+    /// was made to wait while later batches got in would leave its window, and its offset be forgotten.
+    fn needs_no_room(&self, ctx: &Ctx, publish: &Publish) -> bool {
         let partition = self.state.partitions.get(publish.partition);
-        partition.is_some_and(|partition| publish.batch.bytes().len() > partition.hosted.batch_bytes_max as usize)
+        partition.is_some_and(|partition| {
+            matches!(
+                append::decide(partition, self.epoch, ctx, publish),
+                append::Decision::Repeat(_)
+                    | append::Decision::Refuse(PublishError::TooLarge { .. } | PublishError::DuplicateForgotten)
+            )
+        })
     }
 
     fn publish_now(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, publish: &Publish) {

@@ -60,17 +60,15 @@ impl Outbox {
 
     /// The batch to send now; it is under way from here on.
     pub fn next_parcel(&mut self, now_us: u64) -> Option<&Parcel> {
-        let under_way = self.parcels.iter().filter(|parcel| parcel.under_way).count();
         if let Some(until_us) = self.blocked_until_us {
-            if under_way > 0 || now_us < until_us {
+            if now_us < until_us || self.parcels.iter().any(|parcel| parcel.under_way) {
                 return None;
             }
             self.blocked_until_us = None;
         }
-        if self.numbered && under_way >= UNDER_WAY_MAX {
-            return None;
-        }
-        let parcel = self.parcels.iter_mut().find(|parcel| !parcel.under_way)?;
+        // Refused ones that wait count too: a client sends nothing that would push an unanswered batch out of the broker's memory.
+        let unanswered_max = if self.numbered { UNDER_WAY_MAX } else { usize::MAX };
+        let parcel = self.parcels.iter_mut().take(unanswered_max).find(|parcel| !parcel.under_way)?;
         parcel.under_way = true;
         parcel.tries += 1;
         Some(parcel)
