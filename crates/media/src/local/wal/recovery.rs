@@ -68,7 +68,7 @@ impl<D: Disk> LocalWal<D> {
             options,
         };
         wal.begin_life(&found)?;
-        let copied_forward = found.end.0.saturating_sub(found.proven.0.max(question.from.0 - 1));
+        let copied_forward = found.end.0.saturating_sub(in_place(&found).0.max(question.from.0 - 1));
         let opened = WalOpened {
             epoch: wal.epoch,
             next: found.end.next(),
@@ -154,6 +154,12 @@ impl<D: Disk> LocalWal<D> {
     }
 }
 
+/// Everything up to here is durable where it was found.
+fn in_place(found: &Survey) -> Lsn {
+    let seen = found.seen_from.map_or(Lsn(u64::MAX), |from| Lsn(from.0.saturating_sub(1)));
+    found.proven.min(found.end).min(seen)
+}
+
 /// What each slot is good for before the fresh one is begun.
 fn usages(found: &Survey, options: &WalOptions) -> Vec<Slot> {
     let life = |page: &SlotPage| match page {
@@ -169,6 +175,9 @@ fn usages(found: &Survey, options: &WalOptions) -> Vec<Slot> {
                 (_, Some((_, last))) => Usage::Held { last },
                 // The youngest testifies how far the log came: kept until a younger one is durable.
                 (page, None) if Some(life(page)) == youngest => Usage::Held { last: found.end },
+                (page @ SlotPage::Header(..), None) if found.seen_from.is_some() && life(page) != Life::NONE => {
+                    Usage::Held { last: found.end }
+                }
                 (SlotPage::Header(..), None) => Usage::Free,
                 // Its blocks are there, whatever its header is.
                 (_, None) if slot.bytes >= options.slot_bytes && matches!(slot.page, SlotPage::Bad(_)) => Usage::Free,
@@ -187,7 +196,8 @@ fn usages(found: &Survey, options: &WalOptions) -> Vec<Slot> {
 /// The first frame to copy into the fresh slot: at the latest the first that is not proven durable; further back, at the beginning of
 /// what an older slot holds, as long as the copies stay small. They may be the larger the fewer slots are free.
 fn copy_from(found: &Survey, slots: &[Slot], options: &WalOptions) -> Lsn {
-    let unproven = Lsn(found.proven.0.min(found.end.0) + 1);
+    let first_read = found.frames.first().map_or(found.end.next(), |frame| frame.lsn);
+    let unproven = in_place(found).next().max(first_read);
     let free = slots.iter().filter(|slot| slot.usage == Usage::Free).count() as u64;
     let room = options.slot_bytes.saturating_sub(2 * PAGE);
     let worth = if free * 2 >= u64::from(options.slot_count) {

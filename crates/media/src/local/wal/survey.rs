@@ -5,7 +5,9 @@
 //! - Slots are ordered by life. A slot holds the frames from its base up to where the next younger slot begins: what an older
 //!   slot has beyond that is superseded. A slot of copies does not count before it is known that they were synced: something was
 //!   written behind them, or a younger slot begins behind them. (Their own marks say only what was durable in older places, and
-//!   those places are the ones that a slot that counts sets free.)
+//!   those places are the ones that a slot that counts sets free.) What shows it may itself have been lost with the power after an
+//!   open that failed, when the older places were in use again already: so where the log is not whole without them, copies that
+//!   are only seen count after all, and are copied once more before any place is set free.
 //! - A frame continues the log if it stands right behind the one before, in the same life and epoch, carries its checksum, and
 //!   the next number.
 //! - Proven durable is: what the durable mark of any good frame of the slot's life says, what lies below the base of any good slot
@@ -52,6 +54,9 @@ pub struct Survey {
     pub end: Lsn,
     /// Everything up to here was proven durable.
     pub proven: Lsn,
+    /// From here on the frames may stand only in copies that were never synced: no used slot may be used again before they have been
+    /// copied once more.
+    pub seen_from: Option<Lsn>,
     pub epoch_max: ShardEpoch,
     pub torn_at: Option<(FileName, u64)>,
 }
@@ -88,6 +93,17 @@ impl Item {
     }
 }
 
+/// What is known of a slot's copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    /// Not all there.
+    Missing,
+    /// All there, but perhaps not on the disk.
+    Seen,
+    /// There are none, or they are on the disk.
+    Synced,
+}
+
 /// A slot whose header is good, or whose life was told by its first frame, with its frames.
 struct Read {
     slot: u32,
@@ -117,16 +133,19 @@ impl Read {
         (0..self.items.len()).take_while(|index| self.chained(*index)).count()
     }
 
-    /// The copies that its header announces are all there and were synced: something that is written only afterwards stands
-    /// behind them, or a younger slot (the farthest begins at `younger_base`) relies on them.
-    fn complete(&self, younger_base: Lsn) -> bool {
-        let Some((header, _)) = self.header else { return false };
+    /// What is known of the copies that its header announces. Those that something written only after their sync stands behind,
+    /// or a younger slot relies on (the farthest begins at `younger_base`), were synced.
+    fn copies(&self, younger_base: Lsn) -> Copies {
+        let Some((header, _)) = self.header else { return Copies::Missing };
         if header.copies_through == Lsn(0) {
-            return true;
+            return Copies::Synced;
         }
         let run = &self.items[..self.run()];
-        let last_copy = run.iter().position(|item| item.is_data() && item.lsn() >= header.copies_through);
-        last_copy.is_some_and(|last| last + 1 < run.len() || younger_base > header.copies_through)
+        match run.iter().position(|item| item.is_data() && item.lsn() >= header.copies_through) {
+            None => Copies::Missing,
+            Some(last) if last + 1 < run.len() || younger_base > header.copies_through => Copies::Synced,
+            Some(_) => Copies::Seen,
+        }
     }
 
     /// Where frame `lsn` ought to stand.
@@ -137,6 +156,20 @@ impl Read {
 
 /// Answers the question.
 pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpenError> {
+    let mut passed_over = false;
+    match survey_slots(disk, question, Copies::Synced, &mut passed_over) {
+        Err(WalOpenError::Corrupt(_)) if passed_over => survey_slots(disk, question, Copies::Seen, &mut passed_over),
+        answer => answer,
+    }
+}
+
+/// The same, where slots count whose copies are at least what `wanted` says. Tells in `passed_over` if one was only seen.
+fn survey_slots(
+    disk: &mut dyn Disk,
+    question: Question,
+    wanted: Copies,
+    passed_over: &mut bool,
+) -> Result<Survey, WalOpenError> {
     let mut slots = find_slots(disk, question)?;
     let from = question.from.0.max(1);
     let mut epoch_max = ShardEpoch(0);
@@ -162,6 +195,7 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
     let mut excluded: Vec<Read> = Vec::new();
     let mut limit = u64::MAX;
     let mut farthest_base = Lsn(0);
+    let mut seen_from = None;
     for (header, crc) in &used {
         let younger_base = farthest_base;
         farthest_base = farthest_base.max(header.base);
@@ -179,7 +213,12 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
             limit == u64::MAX,
         )?;
         proven = proven.max(mark(&read.items));
-        if read.complete(younger_base) {
+        let copies = read.copies(younger_base);
+        *passed_over |= copies == Copies::Seen;
+        if copies == Copies::Synced || copies == wanted {
+            if copies == Copies::Seen {
+                seen_from = Some(header.base);
+            }
             // All that it held may stand in a younger slot of copies by now.
             if header.base.0 < limit {
                 covers.push((read, Lsn(limit)));
@@ -334,7 +373,7 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
         let holds = &mut slots[found.slot as usize].holds;
         *holds = Some((holds.map_or(found.lsn, |(first, _)| first), found.lsn));
     }
-    Ok(Survey { slots, frames, end: Lsn(end), proven, epoch_max, torn_at })
+    Ok(Survey { slots, frames, end: Lsn(end), proven, seen_from, epoch_max, torn_at })
 }
 
 /// Highest durable mark.

@@ -514,17 +514,18 @@ fn an_open_that_is_cut_off_at_any_operation_loses_nothing() {
 }
 
 /// Found by the simulator: the copies of an open that was killed before its sync were taken for durable, because their marks were true
-/// of the older place; that place was then set free and overwritten.
+/// of the older place; that place was then set free and overwritten. Found later: what shows that copies were synced is lost with the
+/// power when the open that wrote it failed, though a second open had relied on it.
 #[test]
 fn copies_that_a_killed_open_never_synced_do_not_replace_older_ones() {
-    for first in 1..16 {
-        for second in 1..16 {
+    for (first, bytes) in (1..30).flat_map(|first| [(first, 100), (first, 5000)]) {
+        for (second, power) in (1..30).flat_map(|second| [(second, false), (second, true)]) {
             let disk = TestDisk::new();
             let (mut wal, _) = open(&disk, 1);
-            flush(&mut wal, 1..=5, 5000);
+            flush(&mut wal, 1..=5, bytes);
             drop(wal);
             let (mut wal, _) = open(&disk, 1);
-            flush(&mut wal, 6..=8, 5000);
+            flush(&mut wal, 6..=8, bytes);
             for operations in [first, second] {
                 let mut left = operations;
                 disk.fail(move |_| {
@@ -535,10 +536,13 @@ fn copies_that_a_killed_open_never_synced_do_not_replace_older_ones() {
                 disk.heal();
                 disk.kill();
             }
+            if power {
+                disk.cut_power(|_| 0);
+            }
             let (_, opened) = open(&disk, 6);
-            check(&opened, 6, 8, 5000);
+            check(&opened, 6, 8, bytes);
             disk.cut_power(|_| 0);
-            check(&open(&disk, 6).1, 6, 8, 5000);
+            check(&open(&disk, 6).1, 6, 8, bytes);
         }
     }
 }
