@@ -223,9 +223,8 @@ impl Shard {
 
     /// Refuses a publish that might have been appended at another time.
     fn refuse(&mut self, ctx: &Ctx, ticket: Ticket, publish: &Publish, error: PublishError) {
-        if let Some(partition) = self.state.partitions.get(publish.partition) {
-            self.gaps.refused(partition, publish.batch.header());
-        }
+        let here = self.state.partitions.get(publish.partition);
+        self.gaps.refused(publish.partition, here, publish.batch.header());
         self.reply_now(ctx.holder, ticket, Reply::Published(Err(error)));
     }
 
@@ -244,6 +243,10 @@ impl Shard {
 
     fn publish_now(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, publish: &Publish) {
         let Some(partition) = self.state.partitions.get(publish.partition) else {
+            // With one shard, what is not here is nowhere. With more, its owner may hear of it only now.
+            if self.config.shard_count > 1 {
+                self.gaps.refused(publish.partition, None, publish.batch.header());
+            }
             let reply = Reply::Published(Err(PublishError::NotFound));
             return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
         };

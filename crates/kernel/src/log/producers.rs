@@ -133,7 +133,7 @@ pub(crate) fn record(producers: &mut BTreeMap<ProducerId, Producer>, header: &He
     producers.len() > count
 }
 
-/// Batches of unknown producers that were refused for want of room. Until the refused one comes again, later ones of the same
+/// Batches of unknown producers that were refused for want of room, or because their partition is not placed yet. Until the refused one comes again, later ones of the same
 /// producer are out of sequence: rule 1 would take them, and the refused batch could then never follow.
 ///
 /// Volatile: after a restart clients send again in order. At most `GAPS_MAX`; beyond, a refusal is not remembered.
@@ -145,15 +145,15 @@ pub struct Gaps {
 const GAPS_MAX: usize = 100_000;
 
 impl Gaps {
-    /// A numbered batch was refused though nothing is wrong with it.
-    pub fn refused(&mut self, partition: &Partition, header: &Header) {
-        let known = partition.producers.get(&header.producer_id);
+    /// A numbered batch was refused though nothing is wrong with it. `here` is its partition, if that is placed already.
+    pub fn refused(&mut self, partition: PartitionId, here: Option<&Partition>, header: &Header) {
+        let known = here.and_then(|here| here.producers.get(&header.producer_id));
         let follows = known.is_some_and(|known| known.epoch >= header.producer_epoch);
         if !header.idempotent() || follows || self.by_producer.len() >= GAPS_MAX {
             return;
         }
         let refused = (header.producer_epoch, header.base_sequence);
-        let first = self.by_producer.entry((partition.id, header.producer_id)).or_insert(refused);
+        let first = self.by_producer.entry((partition, header.producer_id)).or_insert(refused);
         let earlier = first.0 == header.producer_epoch && behind(header.base_sequence, first.1);
         if first.0 < header.producer_epoch || earlier {
             *first = refused;
@@ -264,9 +264,9 @@ mod tests {
             *build(&[NewRecord::default()], numbering).header()
         };
         let mut gaps = Gaps::default();
-        gaps.refused(&partition, &header(5));
-        gaps.refused(&partition, &header(6));
-        gaps.refused(&partition, &header(4));
+        gaps.refused(partition.id, Some(&partition), &header(5));
+        gaps.refused(partition.id, Some(&partition), &header(6));
+        gaps.refused(partition.id, Some(&partition), &header(4));
         assert_eq!(gaps.expected(&partition, &header(6)), Some(4));
         assert_eq!(gaps.expected(&partition, &header(5)), Some(4));
         assert_eq!(gaps.expected(&partition, &header(3)), None, "it comes before");
