@@ -103,10 +103,10 @@ enum State {
     Moving,
 }
 
-/// A request that has begun to arrive.
+/// A request that has begun to arrive, and when it is given up if nothing more of it comes.
 #[derive(Clone, Copy, Debug)]
 struct Arriving {
-    since_us: u64,
+    give_up_us: u64,
     bytes: usize,
 }
 
@@ -198,13 +198,14 @@ impl Session {
             self.advance(now, catalog);
         }
         if let Some(arriving) = self.arriving
-            && now.mono_us >= pace_deadline_us(&self.settings, &arriving)
+            && now.mono_us >= arriving.give_up_us
         {
             if !self.at_bound() {
                 return self.close("a request does not arrive".to_owned());
             }
             // While a bound keeps the connection from being read, the peer cannot be blamed.
-            self.arriving = Some(Arriving { since_us: now.mono_us, ..arriving });
+            let give_up_us = give_up_us(&self.settings, now, None, arriving.bytes);
+            self.arriving = Some(Arriving { give_up_us, ..arriving });
         }
         if self.is_quiet() && now.mono_us >= self.idle_deadline_us() {
             return self.close("no request for too long".to_owned());
@@ -239,7 +240,7 @@ impl Session {
             State::Running(Running::Fetch(fetch)) => fetch.deadline_us(),
             _ => None,
         });
-        let arrival = self.arriving.as_ref().map(|arriving| pace_deadline_us(&self.settings, arriving));
+        let arrival = self.arriving.map(|arriving| arriving.give_up_us);
         let idle = self.is_quiet().then(|| self.idle_deadline_us());
         [fetch, arrival, idle].into_iter().flatten().min()
     }
@@ -271,11 +272,10 @@ impl Session {
 
     /// Notes how much of the next request is there.
     fn note_arrival(&mut self, now: Now, bytes: usize) {
-        self.arriving = match (bytes, self.arriving) {
-            (0, _) => None,
-            (bytes, Some(before)) => Some(Arriving { bytes, ..before }),
-            (bytes, None) => Some(Arriving { since_us: now.mono_us, bytes }),
-        };
+        let before = self.arriving;
+        let fresh = bytes.saturating_sub(before.map_or(0, |before| before.bytes));
+        self.arriving =
+            (bytes > 0).then(|| Arriving { give_up_us: give_up_us(&self.settings, now, before, fresh), bytes });
     }
 
     fn enqueue(&mut self, now: Now, frame: Frame) -> Result<(), Close> {
@@ -401,9 +401,13 @@ impl Session {
     }
 }
 
-/// A request that has begun may take `request_grace_ms`, and a second more for each `request_bytes_per_s_min` it has brought.
-fn pace_deadline_us(settings: &Settings, arriving: &Arriving) -> u64 {
+/// A request that has begun may take `request_grace_ms`, and a second more for each `request_bytes_per_s_min` it brings. No more
+/// than another grace can be saved up: a peer that sends most of a large request at once and then nothing would hold that memory
+/// for as long as the whole of it may take at the slowest pace.
+fn give_up_us(settings: &Settings, now: Now, before: Option<Arriving>, fresh_bytes: usize) -> u64 {
+    let grace_us = u64::from(settings.request_grace_ms) * 1000;
     let pace = u64::from(settings.request_bytes_per_s_min.max(1));
-    let earned_us = (arriving.bytes as u64).saturating_mul(1_000_000) / pace;
-    arriving.since_us.saturating_add(u64::from(settings.request_grace_ms) * 1000).saturating_add(earned_us)
+    let earned_us = (fresh_bytes as u64).saturating_mul(1_000_000) / pace;
+    let from_us = before.map_or_else(|| now.mono_us.saturating_add(grace_us), |before| before.give_up_us);
+    from_us.saturating_add(earned_us).min(now.mono_us.saturating_add(2 * grace_us))
 }

@@ -173,6 +173,19 @@ fn a_request_that_does_not_arrive_ends_the_connection() {
 }
 
 #[test]
+fn most_of_a_large_request_buys_no_more_than_a_second_grace() {
+    let settings = Settings { request_grace_ms: 1000, request_bytes_per_s_min: 100, ..Settings::default() };
+    let mut client = Client::with(settings);
+    client.input.extend_from_slice(&head(1_000_000, 0, 9));
+    client.input.extend_from_slice(&[0; 900_000]);
+    client.run();
+    client.advance_ms(1999);
+    assert!(client.closed.is_none());
+    client.advance_ms(1);
+    assert!(client.closed.expect("closed").reason.contains("does not arrive"));
+}
+
+#[test]
 fn a_peer_is_not_blamed_for_bytes_that_were_not_read() {
     let settings = Settings { request_grace_ms: 1000, inflight_requests_max: 1, ..Settings::default() };
     let mut client = Client::with(settings);
