@@ -133,11 +133,12 @@ impl Read {
         (0..self.items.len()).take_while(|index| self.chained(*index)).count()
     }
 
-    /// What is known of the copies that its header announces. Those that something written only after their sync stands behind,
+    /// What is known of the copies that its header announces, as far as frames from `from` on are wanted: if all of them lie below it,
+    /// this slot or a younger one has served since, and what they look like now does not matter. Those that something written only after their sync stands behind,
     /// or a younger slot relies on (the farthest begins at `younger_base`), were synced.
-    fn copies(&self, younger_base: Lsn) -> Copies {
+    fn copies(&self, younger_base: Lsn, from: u64) -> Copies {
         let Some((header, _)) = self.header else { return Copies::Missing };
-        if header.copies_through == Lsn(0) {
+        if header.copies_through.0 < from {
             return Copies::Synced;
         }
         let run = &self.items[..self.run()];
@@ -213,7 +214,7 @@ fn survey_slots(
             limit == u64::MAX,
         )?;
         proven = proven.max(mark(&read.items));
-        let copies = read.copies(younger_base);
+        let copies = read.copies(younger_base, from);
         *passed_over |= copies == Copies::Seen;
         if copies == Copies::Synced || copies == wanted {
             if copies == Copies::Seen {

@@ -513,6 +513,22 @@ fn an_open_that_is_cut_off_at_any_operation_loses_nothing() {
     }
 }
 
+/// Found by the simulator: a damaged copy that nobody wanted any more hid the frames behind it.
+#[test]
+fn a_rotten_copy_below_the_checkpoint_hides_nothing() {
+    let disk = TestDisk::new();
+    let (mut wal, _) = open(&disk, 1);
+    flush(&mut wal, 1..=2, 700);
+    let (mut wal, opened) = open(&disk, 1);
+    assert_eq!(opened.copied_forward, 2);
+    flush(&mut wal, 3..=3, 700);
+    let (slot, at, _) = place_of(&disk, 2);
+    let mut bytes = disk.bytes(file(slot)).unwrap();
+    bytes[at as usize..][..PAGE as usize].fill(0);
+    disk.set_bytes(file(slot), bytes);
+    check(&open(&disk, 3).1, 3, 3, 700);
+}
+
 /// Found by the simulator: the copies of an open that was killed before its sync were taken for durable, because their marks were true
 /// of the older place; that place was then set free and overwritten. Found later: what shows that copies were synced is lost with the
 /// power when the open that wrote it failed, though a second open had relied on it.
