@@ -379,6 +379,28 @@ fn one_bad_topic_does_not_keep_the_others_from_being_made() {
 }
 
 #[test]
+fn a_request_for_too_many_topics_is_refused_whole() {
+    let mut client = Client::new();
+    let topics = (0..=10_000).map(|number| topic(&format!("t{number}"), 1, 1)).collect();
+    let results = create(&mut client, 7, topics);
+    assert_eq!(results.len(), 10_001);
+    assert!(results.iter().all(|result| result.error_code == 44 && result.error_message.is_some()));
+    assert!(client.kernel.topic("t0").is_none());
+}
+
+#[test]
+fn one_request_makes_a_thousand_topics_at_most() {
+    let mut client = Client::new();
+    let names: Vec<String> = (0..1_001).map(|number| format!("t{number}")).collect();
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    let answer = client.call(13, &metadata(Some(&asked)));
+    let codes: Vec<i16> = answer.topics.iter().map(|topic| topic.error_code).collect();
+    assert!(codes[..1_000].iter().all(|code| *code == 0));
+    assert_eq!(codes[1_000], 3, "the client asks again");
+    assert_eq!(client.call(13, &metadata(Some(&["t1000"]))).topics[0].error_code, 0);
+}
+
+#[test]
 fn validation_makes_nothing() {
     let mut client = Client::with_topic("exists", 1);
     let request = |name| CreateTopicsRequest::default().with_topics(vec![topic(name, 2, 1)]).with_validate_only(true);

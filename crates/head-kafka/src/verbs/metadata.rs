@@ -32,6 +32,8 @@ enum Wanted {
 }
 
 const NO_ID: Uuid = [0; 16];
+/// Topics made for one request. Those beyond are answered as unknown; clients ask again, and get the next ones.
+const CREATIONS_MAX: usize = 1_000;
 
 pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outcome> {
     let wanted = match request.topics {
@@ -64,7 +66,7 @@ pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outco
             for topic in topics.iter().filter(|topic| topic.topic_id == NO_ID) {
                 let Some(name) = &topic.name else { continue };
                 let missing = map::topic_named(cx.catalog, cx.who, name.as_str()).is_err();
-                if missing && map::is_topic_name(name.as_str()) {
+                if missing && map::is_topic_name(name.as_str()) && running.making.len() < CREATIONS_MAX {
                     running.making.push(name.clone());
                 }
             }
