@@ -184,8 +184,9 @@ impl Connection {
     fn take_deliveries(&mut self, now: Now) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         let pending = self.outbox.take(&mut deliveries);
-        if pending.close_asked && self.closing.is_none() {
-            self.closing = Some((End::Evicted, now.mono_us));
+        if pending.close_asked {
+            // Whatever was still to be said: the demand stands until the task ends.
+            self.closing = Some((self.closing.take().map_or(End::Evicted, |(end, _)| end), now.mono_us));
         }
         self.finishing |= pending.finish_asked;
         if pending.deliveries {
@@ -308,7 +309,9 @@ impl Connection {
 
     fn ended(&mut self, now: Now) -> Option<End> {
         if let Some((_, give_up_us)) = &self.closing {
-            if self.output.is_empty() || *give_up_us <= now.mono_us {
+            // What came before the fault is answered first.
+            let all_said = self.output.is_empty() && self.unanswered == 0;
+            if all_said || *give_up_us <= now.mono_us {
                 return self.closing.take().map(|(end, _)| end);
             }
             return None;
@@ -321,12 +324,13 @@ impl Connection {
     }
 
     fn next_timeout_us(&self) -> u64 {
+        if let Some((_, give_up_us)) = &self.closing {
+            // The session is past its time-outs: it would ask for the next one at once, again and again.
+            return *give_up_us;
+        }
         let mut next_us = self.session.poll_timeout().unwrap_or(u64::MAX);
         if !self.output.is_empty() {
             next_us = next_us.min(self.output_moved_us.saturating_add(self.bounds.write_stall_us));
-        }
-        if let Some((_, give_up_us)) = &self.closing {
-            next_us = next_us.min(*give_up_us);
         }
         next_us
     }
