@@ -77,8 +77,18 @@ fn moved(partition: &Partition, start: Offset) -> Option<Offset> {
 }
 
 fn stored_bytes(partition: &Partition, segments: &Segments) -> u64 {
-    let runs = partition.runs.iter().filter_map(|run_ref| Some(segments.run(run_ref)?.1.bytes));
-    runs.sum::<u64>() + partition.tail_bytes
+    // What a trim has taken of a run lies in its segment as long as the rest does, but is stored no more: counted, it would make
+    // every pass find the same surplus again.
+    let runs = partition.runs.iter().filter_map(|run_ref| {
+        let (index, run) = segments.run(run_ref)?;
+        if run_ref.first >= partition.start {
+            return Some(run.bytes);
+        }
+        Some(index.blocks_from(run, partition.start).iter().map(|block| u64::from(block.bytes)).sum())
+    });
+    let trimmed = partition.tail.iter().take_while(|entry| entry.end() <= partition.start);
+    let trimmed: u64 = trimmed.map(|entry| u64::from(entry.bytes)).sum();
+    runs.sum::<u64>() + partition.tail_bytes - trimmed
 }
 
 /// The time that retention counts a batch's age from.
