@@ -76,6 +76,9 @@ pub(crate) struct Spill {
 #[derive(Debug)]
 struct Job {
     cut: Lsn,
+    /// The frame that must be durable before the checkpoint: the cut, or a later drop of a partition that the capture did not see any
+    /// more. Else the partition could come back without its records.
+    needs: Lsn,
     stage: Stage,
     requested: bool,
     is_base: bool,
@@ -168,6 +171,7 @@ impl Shard {
         self.state.begin_capture(is_base);
         spill.job = Some(Job {
             cut,
+            needs: cut,
             stage: Stage::Capturing,
             requested,
             is_base,
@@ -188,10 +192,10 @@ impl Shard {
     /// Goes on with a spill as far as it can without an event.
     pub(crate) fn spill_step(&mut self) {
         let durable = self.durable_lsn();
-        match self.spill.job.as_ref().map(|job| (job.stage, job.cut)) {
-            Some((Stage::Capturing, cut)) => self.capture_slice(cut),
-            Some((Stage::Moving, cut)) => self.move_slice(cut),
-            Some((Stage::WaitingDurable, cut)) if durable >= cut || planted(Bug::CheckpointAheadOfData) => {
+        match self.spill.job.as_ref().map(|job| (job.stage, job.cut, job.needs)) {
+            Some((Stage::Capturing, cut, _)) => self.capture_slice(cut),
+            Some((Stage::Moving, cut, _)) => self.move_slice(cut),
+            Some((Stage::WaitingDurable, _, needs)) if durable >= needs || planted(Bug::CheckpointAheadOfData) => {
                 self.encode_checkpoint();
             }
             _ => {}
@@ -250,6 +254,7 @@ impl Shard {
 
     fn build_segment(&mut self) {
         let Some(job) = &mut self.spill.job else { return };
+        job.needs = job.cut.max(self.state.placement_lsn);
         if job.pieces.is_empty() {
             job.stage = Stage::WaitingDurable;
             return self.spill_step();

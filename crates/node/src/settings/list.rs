@@ -146,7 +146,7 @@ settings! {
         "How often records past their topic's retention are looked for.";
     producer_expiry_ms: u64 = "producer.expiry_ms", Kind::Time { min_ms: SECOND, max_ms: 365 * DAY }, "1d", None,
         "An idempotent producer that is silent for this long is forgotten.";
-    producers_max: u64 = "producer.producers_max", Kind::Count { min: 1, max: 100_000_000 }, "1000000", None,
+    producers_max: u64 = "producer.producers_max", Kind::Count { min: 1, max: 2_000_000 }, "1000000", None,
         "Idempotent producers remembered in one shard, counted per partition; the longest silent are forgotten first.";
 
     threads_cold_read: u64 = "threads.cold_read", Kind::Count { min: 1, max: 256 }, "2", None,

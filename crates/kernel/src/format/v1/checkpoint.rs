@@ -31,8 +31,9 @@ use model::{Lsn, ShardEpoch, ShardId, crc, varint};
 
 /// Raw bytes of every block but the last.
 pub const BLOCK_RAW_BYTES: usize = 256 * 1024;
-/// Largest object, key and value together. A topic of the most partitions takes about 2 MB, so this leaves room.
-pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest object, key and value together. A topic of the most partitions takes about 2 MB; a partition that remembers two million
+/// producers with five batches each (the most that may be set), about 220 MB.
+pub const OBJECT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Most that lz4 makes of a block: bytes that do not shrink, and their lengths.
 const STORED_BYTES_MAX: usize = BLOCK_RAW_BYTES + BLOCK_RAW_BYTES / 255 + 64;
 const BLOCK_HEAD_BYTES: usize = 20;
