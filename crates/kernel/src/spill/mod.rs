@@ -131,6 +131,12 @@ impl Spill {
         self.no_space
     }
 
+    /// Blobs of an earlier life that are part of nothing: they go with the next checkpoint, which remembers their numbers.
+    #[cfg(test)]
+    pub(crate) fn leftovers(&self) -> &[BlobName] {
+        &self.leftovers
+    }
+
     pub(crate) fn request(&mut self) {
         self.requested = true;
     }
