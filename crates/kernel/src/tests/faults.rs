@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What must stop a start.
+//! What must stop a start, and what a start must not have lost.
 
-use super::system::System;
-use crate::command::{Command, DeclareTopic, Origin, Publish, TopicSettings};
+use super::system::{Out, System};
+use crate::Reply;
+use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings};
+use crate::log::read::Walk;
 use crate::shard::OpenError;
 use bytes::Bytes;
 use model::batch::{NewRecord, Numbering, build};
 use model::media::BlobKind;
-use model::{Lsn, PartitionId, ShardId, TopicId};
+use model::{Lsn, Offset, PartitionId, ShardId, TopicId};
 
 fn declared() -> System {
-    let mut system = System::new(1, 1 << 20);
+    declared_with_tail(1 << 20)
+}
+
+fn declared_with_tail(tail_bytes_max: u64) -> System {
+    let mut system = System::new(1, tail_bytes_max);
     let declare = DeclareTopic {
         topic: TopicId([1; 16]),
         name: "t".into(),
@@ -101,4 +107,37 @@ fn a_damaged_newest_checkpoint_is_passed_over_only_while_the_log_reaches_back() 
     // The process ended between the checkpoint and the trim.
     system.members[0].wal = log;
     system.crash_without_hello(0).expect("the log still holds everything");
+}
+
+/// The capture of a spill takes several slices here, and no longer finds a partition whose drop is decided but not durable yet.
+#[test]
+fn a_delete_that_did_not_last_takes_no_records_with_it() {
+    const BATCHES: u64 = 5_000;
+    let mut system = declared_with_tail(1 << 28);
+    for _ in 1..BATCHES {
+        publish(&mut system);
+    }
+    system.hold_wal = true;
+    system.checkpoint();
+    let topic = TopicId([1; 16]);
+    system.submit(ShardId(0), 1, 3, Command::DeleteTopic { topic });
+    system.pump();
+    assert!(!system.out.iter().any(|out| matches!(out, Out::Reply(_, _, Reply::Deleted(_)))), "it is not durable");
+    system.crash(0);
+    system.hold_wal = false;
+    let mut from = Offset(0);
+    while from < Offset(BATCHES) {
+        system.out.clear();
+        let partition = PartitionId(0);
+        let (bytes_max, isolation) = (1 << 20, Isolation::High);
+        let read = Read { partition, from, bytes_max, isolation, leader_epoch: None, watch: None };
+        system.submit(ShardId(0), 1, 4, Command::Read(read));
+        system.pump();
+        let Some(Out::Reply(_, _, Reply::Read(Ok(reply)))) = system.out.first() else { panic!("{:?}", system.out) };
+        let records = reply.pieces.iter().flat_map(|piece| Walk::of(piece)).map(|batch| batch.unwrap().1.base_offset);
+        for offset in records {
+            assert_eq!(offset, from, "no record is missing");
+            from = offset.plus(1);
+        }
+    }
 }
