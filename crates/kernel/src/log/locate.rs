@@ -13,7 +13,7 @@
 use crate::command::LocateBy;
 use crate::format::v1::segment::Block;
 use crate::log::partition::Partition;
-use crate::log::read::{BlockRange, Walk};
+use crate::log::read::{self, BlockRange};
 use crate::log::tail::{Tail, TailEntry};
 use crate::spill::segments::Segments;
 use bytes::Bytes;
@@ -191,12 +191,8 @@ pub fn in_blocks(
     from: Offset,
     malformed: &mut u64,
 ) -> Result<Option<Found>, Corrupt> {
-    for batch in Walk::of(bytes) {
-        let (pos, header) = batch.map_err(|pos| Corrupt {
-            name: name.to_string(),
-            at: range.at() + pos as u64,
-            why: "no well-formed record batch stands here".into(),
-        })?;
+    for batch in read::batches(range, name, bytes) {
+        let (pos, header) = batch?;
         if header.next_offset() <= from {
             continue;
         }

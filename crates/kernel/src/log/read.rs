@@ -176,6 +176,22 @@ impl Iterator for Walk<'_> {
     }
 }
 
+/// The same of blocks fetched from a segment: what is not well formed is reported with its place.
+pub fn batches<'a>(
+    range: &BlockRange,
+    name: BlobName,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<(usize, Header), Corrupt>> + use<'a> {
+    let at = range.at();
+    Walk::of(bytes).map(move |batch| {
+        batch.map_err(|pos| Corrupt {
+            name: name.to_string(),
+            at: at + pos as u64,
+            why: "no well-formed record batch stands here".into(),
+        })
+    })
+}
+
 /// The whole batches of fetched, checked blocks that answer a read.
 pub fn trim_to(
     range: &BlockRange,
@@ -186,12 +202,8 @@ pub fn trim_to(
 ) -> Result<Bytes, Corrupt> {
     let mut start = None;
     let mut end = 0;
-    for batch in Walk::of(bytes) {
-        let (pos, header) = batch.map_err(|pos| Corrupt {
-            name: name.to_string(),
-            at: range.at() + pos as u64,
-            why: "no well-formed record batch stands here".into(),
-        })?;
+    for batch in batches(range, name, bytes) {
+        let (pos, header) = batch?;
         if header.next_offset() <= from {
             continue;
         }
