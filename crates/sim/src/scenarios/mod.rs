@@ -6,7 +6,9 @@ pub mod kernel;
 pub mod meta;
 pub mod rot;
 
+use crate::history::History;
 use crate::sometimes::Sightings;
+use crate::world::World;
 use model::planted::Bug;
 use std::fmt;
 
@@ -68,6 +70,29 @@ pub struct Outcome {
     pub history: String,
     /// Virtual time of the run.
     pub virtual_us: u64,
+}
+
+impl Outcome {
+    /// Of a run that has ended. What is written out for a person is so only where the run failed.
+    fn of(
+        failure: Option<Failure>,
+        world: &mut World,
+        history: &History,
+        options: &dyn fmt::Debug,
+        operations: impl Iterator<Item = (usize, String)>,
+    ) -> Outcome {
+        let failed = failure.is_some();
+        Outcome {
+            failure,
+            trace_hash: world.clock.trace_hash(),
+            virtual_us: world.clock.us(),
+            trace: world.clock.take_lines(),
+            options: format!("{options:?}"),
+            operations: if failed { operations.collect() } else { Vec::new() },
+            history: if failed { history.to_text() } else { String::new() },
+            sightings: std::mem::take(&mut world.sightings),
+        }
+    }
 }
 
 /// A scenario by name.

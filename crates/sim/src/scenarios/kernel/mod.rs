@@ -55,21 +55,8 @@ pub(super) fn play(
     let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
     let mut run = Run::new(setup, options);
     let failure = guard(|| how(&mut run, &plan)).err().map(Failure::new);
-    let failed = failure.is_some();
-    Outcome {
-        failure,
-        trace_hash: run.world.clock.trace_hash(),
-        virtual_us: run.world.clock.us(),
-        trace: run.world.clock.take_lines(),
-        options: format!("{options:?}"),
-        operations: if failed {
-            plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step))).collect()
-        } else {
-            Vec::new()
-        },
-        history: if failed { run.history.to_text() } else { String::new() },
-        sightings: std::mem::take(&mut run.world.sightings),
-    }
+    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
+    Outcome::of(failure, &mut run.world, &run.history, options, operations)
 }
 
 pub(super) type Checked = Result<(), String>;
