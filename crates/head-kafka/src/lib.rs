@@ -9,6 +9,7 @@
 //!
 //! Owns: one connection's machine ([`session::Session`]). Must not know: sockets, threads, clocks, random sources, other heads.
 
+pub mod coordinator;
 mod errors;
 mod fetch_session;
 mod map;

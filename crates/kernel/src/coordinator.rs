@@ -8,7 +8,7 @@
 
 use crate::command::Ctx;
 use bytes::Bytes;
-use model::{HolderId, Now, Ticket};
+use model::{HolderId, Now, Ticket, TopicId};
 
 /// See the module.
 pub trait Coordinator: Send {
@@ -25,6 +25,11 @@ pub trait Coordinator: Send {
     fn handle_gone(&mut self, now: Now, holder: HolderId) -> Decision;
     /// Folds one note: total, no clock, no randomness.
     fn apply(&mut self, note: &Note);
+    /// Folds the end of a topic of its namespace: whatever is remembered about it goes. Gives out the keys of the notes that are
+    /// gone with it. Total, like `apply`, and part of the same fold: live and at replay alike.
+    fn forget_topic(&mut self, _topic: TopicId) -> Vec<Bytes> {
+        Vec::new()
+    }
     /// All durable state as notes, in any order that `apply` accepts, for a checkpoint. Keys are unique.
     fn snapshot(&self, emit: &mut dyn FnMut(Note));
 }

@@ -160,6 +160,12 @@ impl State {
             Record::TopicDelete(topic) => {
                 self.changes.topic(*topic);
                 self.topics.delete(lsn, *topic);
+                for (which, beside) in &mut self.coordinators {
+                    for key in beside.machine.forget_topic(*topic) {
+                        beside.last_lsn = lsn;
+                        self.changes.note(*which, &key);
+                    }
+                }
             }
             Record::PartitionPut { hosted, rows } => {
                 self.placement_lsn = lsn;

@@ -91,6 +91,16 @@ impl Field for Option<Bytes> {
     }
 }
 
+impl Field for Bytes {
+    fn read(reader: &mut Reader, format: Format) -> Result<Bytes, Malformed> {
+        reader.byte_string(format)?.ok_or(Malformed::Null)
+    }
+
+    fn write(&self, writer: &mut Writer, format: Format) {
+        writer.slices(format, std::slice::from_ref(self));
+    }
+}
+
 impl Field for Records {
     fn read(reader: &mut Reader, format: Format) -> Result<Records, Malformed> {
         Ok(Records(reader.byte_string(format)?.into_iter().collect()))

@@ -28,6 +28,27 @@ impl Writer {
         Writer { written, inserts: Vec::new(), insert_bytes: 0 }
     }
 
+    /// Starts a message that is in no frame.
+    pub fn body() -> Writer {
+        Writer { written: BytesMut::with_capacity(128), inserts: Vec::new(), insert_bytes: 0 }
+    }
+
+    /// A message that is in no frame, in one piece.
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.inserts.is_empty() {
+            return self.written.freeze();
+        }
+        let mut whole = BytesMut::with_capacity(self.written.len() + self.insert_bytes);
+        let mut at = 0;
+        for (position, insert) in self.inserts {
+            whole.put(self.written.split_to(position - at));
+            at = position;
+            insert.into_iter().for_each(|slice| whole.put(slice));
+        }
+        whole.put(self.written);
+        whole.freeze()
+    }
+
     /// Fills in the frame's length and gives out its pieces, in order.
     pub fn finish(mut self) -> Vec<Bytes> {
         let length = self.written.len() - 4 + self.insert_bytes;
