@@ -219,7 +219,7 @@ impl Threads {
         };
         let (for_wal, for_background) = (node.clone(), node.clone());
         let wal = spawn("polylog-wal", Box::new(move || guarded(&for_wal, "log", |node| wal_thread::run(node, wals))))?;
-        let (mut blobs, disk) = (storage.blobs_for_writing()?, storage.disk()?);
+        let (mut blobs, disk) = (storage.blobs_for_writing(), storage.disk());
         let background = spawn(
             "polylog-spill",
             Box::new(move || {
@@ -228,7 +228,7 @@ impl Threads {
         )?;
         let mut readers = Vec::new();
         for number in 0..cold_reads {
-            let (node, mut blobs) = (node.clone(), storage.blobs_for_reading()?);
+            let (node, mut blobs) = (node.clone(), storage.blobs_for_reading());
             readers.push(spawn(
                 &format!("polylog-read-{number}"),
                 Box::new(move || {

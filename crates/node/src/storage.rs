@@ -44,7 +44,8 @@ pub struct StorageSettings {
 }
 
 enum Medium {
-    Local { identity: Identity, _lock: DirLock },
+    /// The handle of which all others are made: they share their open files.
+    Local { identity: Identity, disk: RealDisk, _lock: DirLock },
     Memory(MemoryMedia),
 }
 
@@ -134,7 +135,7 @@ impl Storage {
             cluster_id: base64_url(&identity.cluster_id),
             settings: settings.clone(),
             shard_count: identity.shard_count,
-            medium: Medium::Local { identity, _lock: lock },
+            medium: Medium::Local { identity, disk, _lock: lock },
         })
     }
 
@@ -156,9 +157,8 @@ impl Storage {
             shards.push(opened);
             wals.push(wal);
         }
-        if let Medium::Local { identity, .. } = &mut self.medium {
-            let mut disk = RealDisk::open(&self.settings.data_dir).map_err(|error| error.to_string())?;
-            *identity = identity::finish(&mut disk, *identity).map_err(|error| error.to_string())?;
+        if let Medium::Local { identity, disk, .. } = &mut self.medium {
+            *identity = identity::finish(disk, *identity).map_err(|error| error.to_string())?;
         }
         let epochs: Arc<[ShardEpoch]> = shards.iter().map(Shard::epoch).collect();
         for shard in &mut shards {
@@ -178,14 +178,13 @@ impl Storage {
             producers_max: self.settings.producers_max,
         };
         health.starting(format!("shard {shard}: reading its checkpoint"));
-        if let Medium::Local { .. } = self.medium {
-            let disk = RealDisk::open(&self.settings.data_dir).map_err(|error| failed(&error))?;
-            let removed = LocalBlobs::new(disk).clean_tmp(shard).map_err(|error| failed(&error))?;
+        if let Medium::Local { disk, .. } = &self.medium {
+            let removed = LocalBlobs::new(disk.another()).clean_tmp(shard).map_err(|error| failed(&error))?;
             if removed > 0 {
                 tracing::info!(%shard, removed, "removed files that were half written when the node last ended");
             }
         }
-        let mut blobs = self.blobs_for_reading()?;
+        let mut blobs = self.blobs_for_reading();
         let loaded = Loaded::load(&config, &mut *blobs).map_err(|error| failed(&Told(&error)))?;
         health.starting(format!("shard {shard}: reading its log"));
         let (wal, opened) = self.open_wal(shard, loaded.wal_from(), loaded.epoch())?;
@@ -207,7 +206,7 @@ impl Storage {
                 let (wal, opened) = MemoryWal::open(media, shard, from, epoch_min).map_err(|error| failed(&error))?;
                 Ok((AnyWal::Memory(wal), opened))
             }
-            Medium::Local { identity, .. } => {
+            Medium::Local { identity, disk, .. } => {
                 let mut options = WalOptions::new(shard, identity.cluster_id, self.shard_tail_bytes_max());
                 if let Some(slot_bytes) = self.settings.slot_bytes {
                     options.slot_bytes = slot_bytes.next_multiple_of(model::limits::PAGE_BYTES as u64);
@@ -215,8 +214,7 @@ impl Storage {
                 options.epoch_min = epoch_min;
                 options.nonce = random::seed();
                 options.may_create = !identity.made;
-                let disk = RealDisk::open(&self.settings.data_dir).map_err(|error| failed(&error))?;
-                let (wal, opened) = LocalWal::open(disk, options, from).map_err(|error| failed(&error))?;
+                let (wal, opened) = LocalWal::open(disk.another(), options, from).map_err(|error| failed(&error))?;
                 Ok((AnyWal::Local(Box::new(wal)), opened))
             }
         }
@@ -227,41 +225,26 @@ impl Storage {
     }
 
     /// A handle on the blobs for a thread that reads.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn blobs_for_reading(&self) -> Result<Box<dyn Blobs + Send>, String> {
-        self.blobs(false)
+    pub fn blobs_for_reading(&self) -> Box<dyn Blobs + Send> {
+        match &self.medium {
+            Medium::Memory(media) => Box::new(media.blobs()),
+            Medium::Local { disk, .. } => Box::new(LocalBlobs::new(disk.another())),
+        }
     }
 
     /// A handle on the blobs for the thread that writes: its writes are paced, so that the log's syncs do not queue behind them.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn blobs_for_writing(&self) -> Result<Box<dyn Blobs + Send>, String> {
-        self.blobs(true)
-    }
-
-    fn blobs(&self, writing: bool) -> Result<Box<dyn Blobs + Send>, String> {
+    pub fn blobs_for_writing(&self) -> Box<dyn Blobs + Send> {
         match &self.medium {
-            Medium::Memory(media) => Ok(Box::new(media.blobs())),
-            Medium::Local { .. } => {
-                let disk = RealDisk::open(&self.settings.data_dir).map_err(|error| error.to_string())?;
-                Ok(Box::new(LocalBlobs::new(if writing { disk.paced() } else { disk })))
-            }
+            Medium::Memory(media) => Box::new(media.blobs()),
+            Medium::Local { disk, .. } => Box::new(LocalBlobs::new(disk.another().paced())),
         }
     }
 
     /// A handle on the disk for the filling of log slots, where there is one.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn disk(&self) -> Result<Option<RealDisk>, String> {
+    pub fn disk(&self) -> Option<RealDisk> {
         match &self.medium {
-            Medium::Memory(_) => Ok(None),
-            Medium::Local { .. } => {
-                RealDisk::open(&self.settings.data_dir).map(Some).map_err(|error| error.to_string())
-            }
+            Medium::Memory(_) => None,
+            Medium::Local { disk, .. } => Some(disk.another()),
         }
     }
 }

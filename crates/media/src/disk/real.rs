@@ -5,8 +5,9 @@
 //! Must not know: frames, slots' contents, blobs' contents.
 //!
 //! Every operation runs inside `submit`, on the caller's thread: a handle belongs to a thread whose work this is (the log's, the
-//! background's, a cold reader's). Any number of handles may stand on one root. Directories are made 0700, files 0600; nothing
-//! but numbers goes into a path.
+//! background's, a cold reader's). Any number of handles may stand on one root; those made of each other ([`RealDisk::another`])
+//! share their open files, so that a file which one of them removes is closed for all, and its space comes back. Directories are
+//! made 0700, files 0600; nothing but numbers goes into a path.
 
 use super::{DirName, Disk, DiskDone, DiskError, DiskOp, FileName};
 use bytes::Bytes;
@@ -21,9 +22,10 @@ use std::fmt;
 use std::io::IoSlice;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Files kept open by one handle.
-const OPEN_FILES_MAX: usize = 64;
+/// Files kept open by the handles of one root together; the longest unused is closed for another.
+const OPEN_FILES_MAX: usize = 256;
 /// Pieces of one `pwritev` (the kernel's bound).
 const IO_SLICES_MAX: usize = 1024;
 /// With `pace`, write-back of a blob is started each time this much has been written.
@@ -36,13 +38,11 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// See the module.
 pub struct RealDisk {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     path: PathBuf,
     read_only: bool,
     pace: bool,
-    open: BTreeMap<FileName, Open>,
-    /// Grows with every use of an open file; the smallest is closed first.
-    clock: u64,
+    files: Arc<Mutex<OpenFiles>>,
     /// Directories whose own names in their parents are known to be durable.
     settled_dirs: BTreeSet<DirName>,
     /// Bytes of a blob written since its write-back was last started, and from where.
@@ -51,9 +51,37 @@ pub struct RealDisk {
     held_back: VecDeque<(FileName, u64, Vec<Bytes>)>,
 }
 
+/// What the handles of one root have open.
+#[derive(Default)]
+struct OpenFiles {
+    by_name: BTreeMap<FileName, Open>,
+    /// Grows with every use of a file; the smallest is closed first.
+    clock: u64,
+}
+
 struct Open {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     used: u64,
+}
+
+impl OpenFiles {
+    fn get(&mut self, file: FileName) -> Option<Arc<OwnedFd>> {
+        self.clock += 1;
+        let open = self.by_name.get_mut(&file)?;
+        open.used = self.clock;
+        Some(open.file.clone())
+    }
+
+    /// Keeps a file open, and gives out the one that is closed for it.
+    fn keep(&mut self, file: FileName, fd: Arc<OwnedFd>) -> Option<Open> {
+        let oldest = match self.by_name.len() >= OPEN_FILES_MAX {
+            true => self.by_name.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| *name),
+            false => None,
+        };
+        self.clock += 1;
+        let before = self.by_name.insert(file, Open { file: fd, used: self.clock });
+        oldest.and_then(|oldest| self.by_name.remove(&oldest)).or(before)
+    }
 }
 
 impl RealDisk {
@@ -71,17 +99,31 @@ impl RealDisk {
     fn on(root: &Path, read_only: bool) -> Result<RealDisk, MediaError> {
         let fd = open_dir(root).map_err(|error| on(error, root))?;
         Ok(RealDisk {
-            root: fd,
+            root: Arc::new(fd),
             path: root.to_owned(),
             read_only,
             pace: false,
-            open: BTreeMap::new(),
-            clock: 0,
+            files: Arc::default(),
             settled_dirs: BTreeSet::new(),
             paced: None,
             done: VecDeque::new(),
             held_back: VecDeque::new(),
         })
+    }
+
+    /// Another handle on the same root, for another thread.
+    pub fn another(&self) -> RealDisk {
+        RealDisk {
+            root: self.root.clone(),
+            path: self.path.clone(),
+            read_only: self.read_only,
+            pace: false,
+            files: self.files.clone(),
+            settled_dirs: BTreeSet::new(),
+            paced: None,
+            done: VecDeque::new(),
+            held_back: VecDeque::new(),
+        }
     }
 
     /// Starts write-back of a blob as it is written, so that its sync, and the log's beside it, never meets a storm of dirty
@@ -110,7 +152,8 @@ impl RealDisk {
                     other => other,
                 }
                 .map_err(refused)?;
-                self.keep(file, fd);
+                let closed = self.files().keep(file, Arc::new(fd));
+                drop(closed);
                 Ok(DiskDone::Done)
             }
             DiskOp::WriteAt { file, at, parts } => {
@@ -130,54 +173,55 @@ impl RealDisk {
                 if planted(Bug::LostSync) && matches!(file, FileName::WalSlot { .. }) {
                     return Ok(DiskDone::Done);
                 }
-                rustix::io::retry_on_intr(|| rustix::fs::fdatasync(self.file(file)?)).map_err(refused)?;
+                let fd = self.file(file).map_err(refused)?;
+                rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&fd)).map_err(refused)?;
                 Ok(DiskDone::Done)
             }
             DiskOp::ReadAt { file, at, len } => self.read(file, at, len).map(DiskDone::Read),
             DiskOp::Rename { from, to } => {
-                self.open.remove(&from);
-                self.open.remove(&to);
                 rustix::fs::renameat(&self.root, from.to_string(), &self.root, to.to_string()).map_err(refused)?;
+                self.close([from, to]);
                 Ok(DiskDone::Done)
             }
             DiskOp::SyncDir { dir } => self.sync_dir(dir),
             DiskOp::List { dir } => self.list(dir),
             DiskOp::Remove { file } => {
-                self.open.remove(&file);
                 rustix::fs::unlinkat(&self.root, file.to_string(), AtFlags::empty()).map_err(refused)?;
+                self.close([file]);
                 Ok(DiskDone::Done)
             }
         }
     }
 
-    /// The open file of that name.
-    fn file(&mut self, file: FileName) -> Result<&OwnedFd, Errno> {
-        self.clock += 1;
-        let used = self.clock;
-        if !self.open.contains_key(&file) {
-            let access = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-            let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let fd =
-                rustix::io::retry_on_intr(|| rustix::fs::openat(&self.root, file.to_string(), flags, Mode::empty()))?;
-            self.keep(file, fd);
-        }
-        match self.open.get_mut(&file) {
-            Some(open) => {
-                open.used = used;
-                Ok(&open.file)
-            }
-            None => Err(Errno::BADF),
-        }
+    fn files(&self) -> MutexGuard<'_, OpenFiles> {
+        // A panic elsewhere leaves the table as good as it was.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&mut self, file: FileName, fd: OwnedFd) {
-        if self.open.len() >= OPEN_FILES_MAX
-            && let Some(oldest) = self.open.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| *name)
-        {
-            self.open.remove(&oldest);
+    /// The open file of that name. It is opened under the lock, so that a removal (which takes the name away first) either
+    /// finds it in the table or keeps it from being opened.
+    fn file(&self, file: FileName) -> Result<Arc<OwnedFd>, Errno> {
+        let mut files = self.files();
+        if let Some(open) = files.get(file) {
+            return Ok(open);
         }
-        self.clock += 1;
-        self.open.insert(file, Open { file: fd, used: self.clock });
+        let access = if self.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::io::retry_on_intr(|| rustix::fs::openat(&self.root, file.to_string(), flags, Mode::empty()))?;
+        let fd = Arc::new(fd);
+        let closed = files.keep(file, fd.clone());
+        drop(files);
+        drop(closed);
+        Ok(fd)
+    }
+
+    /// Closes files whose names have changed or gone, for all handles. Giving back a large file's space takes its time, so that
+    /// happens outside the lock.
+    fn close<const N: usize>(&self, names: [FileName; N]) {
+        let mut files = self.files();
+        let closed = names.map(|name| files.by_name.remove(&name));
+        drop(files);
+        drop(closed);
     }
 
     fn write(&mut self, file: FileName, at: u64, parts: &[Bytes]) -> Result<(), DiskError> {
@@ -189,7 +233,7 @@ impl RealDisk {
             // Empty pieces at the front would make a write of nothing look like a full disk.
             IoSlice::advance_slices(&mut left, 0);
             while !left.is_empty() {
-                let wrote = rustix::io::retry_on_intr(|| rustix::io::pwritev(fd, left, position)).map_err(refused)?;
+                let wrote = rustix::io::retry_on_intr(|| rustix::io::pwritev(&fd, left, position)).map_err(refused)?;
                 if wrote == 0 {
                     return Err(DiskError::Io("the system wrote nothing and gave no reason".into()));
                 }
@@ -215,20 +259,20 @@ impl RealDisk {
         self.paced = Some((file, written, written));
         if let Ok(fd) = self.file(file) {
             // Advice only: what it cannot start, the sync at the end does.
-            let _ = rustix::fs::fadvise(fd, from, NonZeroU64::new(written - from), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&fd, from, NonZeroU64::new(written - from), Advice::DontNeed);
         }
     }
 
     fn read(&mut self, file: FileName, at: u64, len: u32) -> Result<Bytes, DiskError> {
         let fd = self.file(file).map_err(refused)?;
         // Never more memory than there are bytes, whatever length a damaged header announced.
-        let there = rustix::fs::fstat(fd).map_err(refused)?.st_size as u64;
+        let there = rustix::fs::fstat(&fd).map_err(refused)?.st_size as u64;
         let wanted = u64::from(len).min(there.saturating_sub(at)) as usize;
         let mut bytes: Vec<u8> = Vec::with_capacity(wanted);
         while bytes.len() < wanted {
             let position = at + bytes.len() as u64;
             let got = rustix::io::retry_on_intr(|| {
-                rustix::io::pread(fd, rustix::buffer::spare_capacity(&mut bytes), position)
+                rustix::io::pread(&fd, rustix::buffer::spare_capacity(&mut bytes), position)
             })
             .map_err(refused)?;
             if got == 0 {
@@ -491,17 +535,32 @@ mod tests {
     fn few_files_stay_open_however_many_are_used() {
         let dir = TempDir::new();
         let mut disk = RealDisk::open(dir.path()).unwrap();
-        for number in 0..300 {
+        for number in 0..600 {
             let file = FileName::Blob(segment(number));
             run(&mut disk, DiskOp::Create { file }).unwrap();
             let parts = vec![Bytes::from(number.to_string())];
             run(&mut disk, DiskOp::WriteAt { file, at: 0, parts }).unwrap();
         }
-        for number in (0..300).rev() {
+        for number in (0..600).rev() {
             let read = read_all(&mut disk, FileName::Blob(segment(number)), 0, 10).unwrap();
             assert_eq!(read, number.to_string().into_bytes());
         }
-        assert!(disk.open.len() <= OPEN_FILES_MAX);
+        assert!(disk.files().by_name.len() <= OPEN_FILES_MAX);
+    }
+
+    #[test]
+    fn a_removed_file_stays_open_nowhere() {
+        let dir = TempDir::new();
+        let mut writer = RealDisk::open(dir.path()).unwrap();
+        let mut reader = writer.another();
+        let file = FileName::Blob(segment(1));
+        run(&mut writer, DiskOp::Create { file }).unwrap();
+        run(&mut writer, DiskOp::WriteAt { file, at: 0, parts: vec![Bytes::from_static(b"x")] }).unwrap();
+        assert_eq!(read_all(&mut reader, file, 0, 10).unwrap(), b"x");
+        let held = Arc::downgrade(&reader.file(file).unwrap());
+        run(&mut writer, DiskOp::Remove { file }).unwrap();
+        assert!(held.upgrade().is_none(), "its space would not come back");
+        assert_eq!(run(&mut reader, DiskOp::ReadAt { file, at: 0, len: 1 }), Err(DiskError::Missing));
     }
 
     #[test]
