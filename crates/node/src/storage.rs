@@ -45,7 +45,11 @@ pub struct StorageSettings {
 
 enum Medium {
     /// The handle of which all others are made: they share their open files.
-    Local { identity: Identity, disk: RealDisk, _lock: DirLock },
+    Local {
+        identity: Identity,
+        disk: RealDisk,
+        _lock: DirLock,
+    },
     Memory(MemoryMedia),
 }
 

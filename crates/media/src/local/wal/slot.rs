@@ -144,6 +144,9 @@ pub struct SlotPreparation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// After a directory could not be synced: whether the name is in it on the medium is not known, and a second sync proves
+    /// nothing about it. A name made anew is covered by the sync after it.
+    Remove,
     Create,
     Fill,
     SyncFill,
@@ -184,6 +187,7 @@ impl SlotPreparation {
     pub(super) fn next_op(&self) -> Option<DiskOp> {
         let file = self.file();
         Some(match self.stage {
+            Stage::Remove => DiskOp::Remove { file },
             Stage::Create => DiskOp::Create { file },
             Stage::Fill => {
                 let mut left = self.header.slot_bytes.saturating_sub(self.filled).min(STEP_BYTES) as usize;
@@ -207,17 +211,22 @@ impl SlotPreparation {
         match (self.stage, outcome) {
             // A run that ended here has left it behind.
             (Stage::Create, Err(DiskError::Exists)) => {}
+            (Stage::Remove, Err(DiskError::Missing)) => {}
             (stage, Err(error)) => {
                 // Of what a failed sync covered nothing is known, and a second one proves nothing: everything is written again.
                 if matches!(stage, Stage::SyncFill | Stage::SyncHeader) {
                     self.filled = 0;
                     self.stage = Stage::Fill;
+                } else if stage == Stage::SyncDir {
+                    self.filled = 0;
+                    self.stage = Stage::Remove;
                 }
                 return Err(error.on(self.file()));
             }
             (_, Ok(_)) => {}
         }
         self.stage = match self.stage {
+            Stage::Remove => Stage::Create,
             Stage::Create => Stage::Fill,
             Stage::Fill => {
                 self.filled = (self.filled + STEP_BYTES).min(self.header.slot_bytes);
@@ -314,6 +323,27 @@ mod tests {
             assert_eq!(bytes.len() as u64, 2 * STEP_BYTES);
             assert!(matches!(decode(&bytes), SlotPage::Header(header, _) if header.life == Life::NONE));
         }
+    }
+
+    #[test]
+    fn after_a_failed_sync_of_its_directory_a_slot_is_made_anew() {
+        let disk = TestDisk::new();
+        let mut preparation = SlotPreparation::new(SlotHeader { slot_bytes: STEP_BYTES, ..header() }, None);
+        let (mut failed, mut made_anew) = (false, false);
+        let again = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = again.clone();
+        disk.fail(move |op| {
+            made_anew |= failed && matches!(op, DiskOp::Remove { .. });
+            told.store(made_anew, std::sync::atomic::Ordering::Relaxed);
+            let fails = matches!(op, DiskOp::SyncDir { .. }) && !failed;
+            failed |= fails;
+            fails.then(|| DiskError::Io("input/output error".into()))
+        });
+        while preparation.step(&mut disk.clone()) != Ok(true) {}
+        assert!(again.load(std::sync::atomic::Ordering::Relaxed));
+        disk.cut_power(|_| 0);
+        let bytes = disk.bytes(preparation.file()).unwrap();
+        assert!(matches!(decode(&bytes), SlotPage::Header(header, _) if header.life == Life::NONE));
     }
 
     #[test]
