@@ -75,7 +75,12 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
     command.arg("-u").arg(workspace.root.join(FOLDER).join("run.py")).current_dir(&workspace.root);
     command.arg("--polylog").arg(programs::broker(workspace)).arg("--results").arg(&results);
     command.arg("--scratch").arg(place.join("scratch"));
-    let clients = [("kcat", kcat()), ("java", java(workspace, &place)), ("franz-go", franz_go(workspace, &place))];
+    let clients = [
+        ("kcat", kcat()),
+        ("java", java(workspace, &place)),
+        ("franz-go", franz_go(workspace, &place)),
+        ("apache-kafka", apache_kafka(workspace, &place)),
+    ];
     for (name, found) in clients {
         match found {
             Ok(program) => command.arg("--with").arg(format!("{name}={}", program.display())),
@@ -197,25 +202,35 @@ pub fn kcat() -> Found {
 
 /// A folder of jars and classes: the Java client and our small program around it.
 fn java(workspace: &Workspace, place: &Path) -> Found {
+    jars_and_classes(workspace, &place.join("java"), "java", &["Client.java"])
+}
+
+/// A folder of jars and classes: Apache Kafka's broker, tools and Connect, and our small program that runs its tools.
+fn apache_kafka(workspace: &Workspace, place: &Path) -> Found {
+    jars_and_classes(workspace, &place.join("apache-kafka"), "java/apache", &["Tools.java"])
+}
+
+/// Fetches what the folder's `pom.xml` names into `jars`, and compiles our sources beside it into `classes`.
+fn jars_and_classes(workspace: &Workspace, folder: &Path, from: &str, sources: &[&str]) -> Found {
     for tool in ["javac", "mvn"] {
         if process::which(tool).is_none() {
             return Err(Missing::Absent(format!("there is no {tool}")));
         }
     }
-    let source = workspace.root.join(FOLDER).join("java");
-    let folder = place.join("java");
+    let log = workspace.log(&format!("conformance {}", from.replace('/', " ")));
+    let source = workspace.root.join(FOLDER).join(from);
     let jars = folder.join("jars");
     let mut fetch = Command::new("mvn");
     fetch.args(["--batch-mode", "--quiet", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
     fetch.arg(format!("-DoutputDirectory={}", jars.display()));
     fetch.arg(format!("-Dconformance.build={}", folder.join("build").display()));
     fetch.arg("--file").arg(source.join("pom.xml"));
-    process::keep(&mut fetch, &workspace.log("conformance java jars"), |_| {}).into_check().map_err(Missing::Broken)?;
+    process::keep(&mut fetch, &log, |_| {}).into_check().map_err(Missing::Broken)?;
     let mut compile = Command::new("javac");
     compile.args(["-Xlint:all", "-Werror", "-cp"]).arg(jars.join("*")).arg("-d").arg(folder.join("classes"));
-    compile.arg(source.join("Client.java"));
-    process::keep(&mut compile, &workspace.log("conformance java"), |_| {}).into_check().map_err(Missing::Broken)?;
-    Ok(folder)
+    compile.args(sources.iter().map(|name| source.join(name)));
+    process::keep(&mut compile, &log, |_| {}).into_check().map_err(Missing::Broken)?;
+    Ok(folder.to_path_buf())
 }
 
 /// Our small program around franz-go.
