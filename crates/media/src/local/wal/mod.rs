@@ -66,6 +66,12 @@ impl WalOptions {
             may_create: true,
         }
     }
+
+    /// Size of the very first slot: a new log's open waits until it is filled with zeros, so it is smaller than the others.
+    fn first_slot_bytes(&self) -> u64 {
+        const FIRST_SLOT_BYTES_MIN: u64 = 1024 * 1024;
+        slot::whole_pages((self.slot_bytes / 8).max(FIRST_SLOT_BYTES_MIN)).min(self.slot_bytes)
+    }
 }
 
 /// Why a log cannot be opened.

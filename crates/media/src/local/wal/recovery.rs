@@ -131,7 +131,11 @@ impl<D: Disk> LocalWal<D> {
         if let Some(slot) = self.slots.iter().position(usable) {
             return Ok(slot as u32);
         }
-        let bytes = needed.max(self.options.slot_bytes);
+        let usual = match self.slots.is_empty() {
+            true => self.options.first_slot_bytes(),
+            false => self.options.slot_bytes,
+        };
+        let bytes = needed.max(usual);
         let free = self.slots.iter().position(|slot| slot.usage == Usage::Free);
         let blank = self.slots.iter().position(|slot| slot.usage == Usage::Blank);
         let mut preparation = match (free, blank) {
