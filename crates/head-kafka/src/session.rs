@@ -47,18 +47,7 @@ pub struct Served {
 
 /// The protocol's name of a kind of request.
 pub fn api_name(api_key: i16) -> &'static str {
-    match ApiKey::from_number(api_key) {
-        Some(ApiKey::Produce) => "Produce",
-        Some(ApiKey::Fetch) => "Fetch",
-        Some(ApiKey::ListOffsets) => "ListOffsets",
-        Some(ApiKey::Metadata) => "Metadata",
-        Some(ApiKey::FindCoordinator) => "FindCoordinator",
-        Some(ApiKey::ApiVersions) => "ApiVersions",
-        Some(ApiKey::CreateTopics) => "CreateTopics",
-        Some(ApiKey::DeleteTopics) => "DeleteTopics",
-        Some(ApiKey::InitProducerId) => "InitProducerId",
-        None => "Unknown",
-    }
+    ApiKey::from_number(api_key).map_or("Unknown", ApiKey::name)
 }
 
 /// See the module.

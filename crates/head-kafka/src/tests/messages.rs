@@ -3,9 +3,10 @@
 //! again to the same bytes, and what is read back here is what was written.
 
 use crate::wire::messages::{
-    api_versions, create_topics, delete_topics, fetch, find_coordinator, init_producer_id, list_offsets, metadata,
-    produce,
+    self, api_versions, create_topics, delete_topics, fetch, find_coordinator, init_producer_id, list_offsets,
+    metadata, produce,
 };
+use crate::wire::sample::{Sample, Sampler};
 use crate::wire::{ApiKey, Field, Format, Malformed, Reader, Records, Text, Writer};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::protocol::Request;
@@ -31,27 +32,36 @@ fn read<M: Field>(bytes: Bytes, format: Format) -> Result<M, Malformed> {
     Ok(message)
 }
 
-/// `newest`: the crate's newest version; a newer one of ours has the same layout.
+/// One version of it. The crate's newest version stands for newer ones of ours of the same layout.
+fn agrees_in<M: Field + PartialEq + std::fmt::Debug, O: Encodable + Decodable + protocol::Message>(
+    key: ApiKey,
+    version: i16,
+    message: &M,
+) {
+    let format = Format { version, flexible: key.is_flexible(version) };
+    let bytes = written(message, format);
+    let theirs = version.min(O::VERSIONS.max);
+    let mut rest = bytes.clone();
+    let decoded = O::decode(&mut rest, theirs).unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
+    assert!(rest.is_empty(), "{key:?} {version}: {} bytes left over", rest.len());
+    let mut again = BytesMut::new();
+    decoded.encode(&mut again, theirs).unwrap();
+    assert_eq!(again.freeze(), bytes, "{key:?} {version}");
+    let back: M = read(bytes.clone(), format).unwrap();
+    assert_eq!(written(&back, format), bytes, "{key:?} {version}");
+    // Cut anywhere, it is refused.
+    for length in 0..bytes.len() {
+        assert!(read::<M>(bytes.slice(..length), format).is_err(), "{key:?} {version} cut at {length}");
+    }
+}
+
+/// Every version of it.
 fn agrees<M: Field + PartialEq + std::fmt::Debug, O: Encodable + Decodable + protocol::Message>(
     key: ApiKey,
     message: &M,
 ) {
     for version in key.taken() {
-        let format = Format { version, flexible: key.is_flexible(version) };
-        let bytes = written(message, format);
-        let theirs = version.min(O::VERSIONS.max);
-        let mut rest = bytes.clone();
-        let decoded = O::decode(&mut rest, theirs).unwrap_or_else(|error| panic!("{key:?} {version}: {error}"));
-        assert!(rest.is_empty(), "{key:?} {version}: {} bytes left over", rest.len());
-        let mut again = BytesMut::new();
-        decoded.encode(&mut again, theirs).unwrap();
-        assert_eq!(again.freeze(), bytes, "{key:?} {version}");
-        let back: M = read(bytes.clone(), format).unwrap();
-        assert_eq!(written(&back, format), bytes, "{key:?} {version}");
-        // Cut anywhere, it is refused.
-        for length in 0..bytes.len() {
-            assert!(read::<M>(bytes.slice(..length), format).is_err(), "{key:?} {version} cut at {length}");
-        }
+        agrees_in::<M, O>(key, version, message);
     }
     // In the newest version nothing is left out.
     let newest = *key.taken().end();
@@ -63,10 +73,161 @@ fn agrees<M: Field + PartialEq + std::fmt::Debug, O: Encodable + Decodable + pro
     }
 }
 
+/// As [`agrees`], with a message that holds two of everything and, in the newest version, one that holds nothing. The
+/// versions that the crate does not know have their bytes below.
+fn agrees_in_all<M, O>(key: ApiKey)
+where
+    M: Field + Sample + PartialEq + std::fmt::Debug,
+    O: Encodable + Decodable + protocol::Message,
+{
+    let full = M::sample(&mut Sampler::new(false));
+    for version in key.taken().filter(|version| *version <= O::VERSIONS.max) {
+        agrees_in::<M, O>(key, version, &full);
+    }
+    agrees_in::<M, O>(key, O::VERSIONS.max, &M::sample(&mut Sampler::new(true)));
+}
+
+macro_rules! all_agree {
+    ($($module:ident: $key:ident, $request:ident, $response:ident;)*) => { $(
+        #[test]
+        fn $module() {
+            agrees_in_all::<messages::$module::$request, oracle::$request>(ApiKey::$key);
+            agrees_in_all::<messages::$module::$response, oracle::$response>(ApiKey::$key);
+        }
+    )* };
+}
+
+mod agree {
+    use super::*;
+
+    all_agree! {
+        offset_commit: OffsetCommit, OffsetCommitRequest, OffsetCommitResponse;
+        offset_fetch: OffsetFetch, OffsetFetchRequest, OffsetFetchResponse;
+        join_group: JoinGroup, JoinGroupRequest, JoinGroupResponse;
+        heartbeat: Heartbeat, HeartbeatRequest, HeartbeatResponse;
+        leave_group: LeaveGroup, LeaveGroupRequest, LeaveGroupResponse;
+        sync_group: SyncGroup, SyncGroupRequest, SyncGroupResponse;
+        describe_groups: DescribeGroups, DescribeGroupsRequest, DescribeGroupsResponse;
+        list_groups: ListGroups, ListGroupsRequest, ListGroupsResponse;
+        delete_records: DeleteRecords, DeleteRecordsRequest, DeleteRecordsResponse;
+        offset_for_leader_epoch:
+            OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
+        describe_configs: DescribeConfigs, DescribeConfigsRequest, DescribeConfigsResponse;
+        alter_configs: AlterConfigs, AlterConfigsRequest, AlterConfigsResponse;
+        alter_replica_log_dirs: AlterReplicaLogDirs, AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse;
+        describe_log_dirs: DescribeLogDirs, DescribeLogDirsRequest, DescribeLogDirsResponse;
+        create_partitions: CreatePartitions, CreatePartitionsRequest, CreatePartitionsResponse;
+        delete_groups: DeleteGroups, DeleteGroupsRequest, DeleteGroupsResponse;
+        elect_leaders: ElectLeaders, ElectLeadersRequest, ElectLeadersResponse;
+        incremental_alter_configs:
+            IncrementalAlterConfigs, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
+        alter_partition_reassignments:
+            AlterPartitionReassignments, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse;
+        list_partition_reassignments:
+            ListPartitionReassignments, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse;
+        offset_delete: OffsetDelete, OffsetDeleteRequest, OffsetDeleteResponse;
+        describe_quorum: DescribeQuorum, DescribeQuorumRequest, DescribeQuorumResponse;
+        describe_cluster: DescribeCluster, DescribeClusterRequest, DescribeClusterResponse;
+        describe_producers: DescribeProducers, DescribeProducersRequest, DescribeProducersResponse;
+        list_config_resources: ListConfigResources, ListConfigResourcesRequest, ListConfigResourcesResponse;
+        describe_topic_partitions:
+            DescribeTopicPartitions, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse;
+    }
+}
+
+/// Layouts that are newer than the crate, as Apache Kafka's own client (kafka-clients 4.3.1) writes them.
+#[test]
+fn the_newest_versions_agree_with_bytes_of_the_java_client() {
+    fn check<M: Field + PartialEq + std::fmt::Debug>(key: ApiKey, hex: &str, expected: M) {
+        let pairs = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let bytes: Bytes = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let version = *key.taken().end();
+        let format = Format { version, flexible: key.is_flexible(version) };
+        assert_eq!(written(&expected, format), bytes, "{key:?}");
+        assert_eq!(read::<M>(bytes, format).unwrap(), expected, "{key:?}");
+    }
+    let topic_id = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    let partition = messages::offset_commit::OffsetCommitRequestPartition {
+        partition_index: 1,
+        committed_offset: 99,
+        committed_leader_epoch: 7,
+        committed_metadata: Some(text("note")),
+    };
+    let topic =
+        messages::offset_commit::OffsetCommitRequestTopic { name: Text::EMPTY, topic_id, partitions: vec![partition] };
+    check(
+        ApiKey::OffsetCommit,
+        "0667726f757000000005076d656d62657209696e7374616e6365020102030405060708090a0b0c0d0e0f100200000001\
+         000000000000006300000007056e6f7465000000",
+        messages::offset_commit::OffsetCommitRequest {
+            group_id: text("group"),
+            generation_id_or_member_epoch: 5,
+            member_id: text("member"),
+            group_instance_id: Some(text("instance")),
+            retention_time_ms: -1,
+            topics: vec![topic],
+        },
+    );
+    let some = messages::offset_fetch::OffsetFetchRequestGroup {
+        group_id: text("group"),
+        member_id: Some(text("member")),
+        member_epoch: 5,
+        topics: Some(vec![messages::offset_fetch::OffsetFetchRequestTopics {
+            name: Text::EMPTY,
+            topic_id,
+            partition_indexes: vec![1, 2],
+        }]),
+    };
+    let all = messages::offset_fetch::OffsetFetchRequestGroup {
+        group_id: text("all"),
+        member_id: None,
+        member_epoch: -1,
+        topics: None,
+    };
+    check(
+        ApiKey::OffsetFetch,
+        "030667726f7570076d656d62657200000005020102030405060708090a0b0c0d0e0f1003000000010000000200000461\
+         6c6c00ffffffff00000100",
+        messages::offset_fetch::OffsetFetchRequest {
+            group_id: Text::EMPTY,
+            topics: None,
+            groups: vec![some, all],
+            require_stable: true,
+        },
+    );
+    let partition = messages::describe_log_dirs::DescribeLogDirsPartition {
+        partition_index: 1,
+        partition_size: 77,
+        offset_lag: 0,
+        is_future_key: false,
+    };
+    let result = messages::describe_log_dirs::DescribeLogDirsResult {
+        error_code: 0,
+        log_dir: text("/data"),
+        topics: vec![messages::describe_log_dirs::DescribeLogDirsTopic {
+            name: text("t"),
+            partitions: vec![partition],
+        }],
+        total_bytes: 1000,
+        usable_bytes: 500,
+        is_cordoned: true,
+    };
+    check(
+        ApiKey::DescribeLogDirs,
+        "000000030000020000062f646174610202740200000001000000000000004d0000000000000000000000000000000000\
+         03e800000000000001f4010000",
+        messages::describe_log_dirs::DescribeLogDirsResponse {
+            throttle_time_ms: 3,
+            error_code: 0,
+            results: vec![result],
+        },
+    );
+}
+
 #[test]
 fn header_versions_agree() {
-    fn check<R: Request>() {
-        let key = ApiKey::from_number(R::KEY).unwrap();
+    fn check<R: Request>(key: ApiKey) {
+        assert_eq!(key.number(), R::KEY);
         for version in key.taken() {
             let theirs = version.min(R::VERSIONS.max);
             assert_eq!(R::header_version(theirs) == 2, key.is_flexible(version), "{key:?} {version}");
@@ -77,15 +238,41 @@ fn header_versions_agree() {
             );
         }
     }
-    check::<oracle::ProduceRequest>();
-    check::<oracle::FetchRequest>();
-    check::<oracle::ListOffsetsRequest>();
-    check::<oracle::MetadataRequest>();
-    check::<oracle::ApiVersionsRequest>();
-    check::<oracle::CreateTopicsRequest>();
-    check::<oracle::DeleteTopicsRequest>();
-    check::<oracle::InitProducerIdRequest>();
-    check::<oracle::FindCoordinatorRequest>();
+    check::<oracle::ProduceRequest>(ApiKey::Produce);
+    check::<oracle::FetchRequest>(ApiKey::Fetch);
+    check::<oracle::ListOffsetsRequest>(ApiKey::ListOffsets);
+    check::<oracle::MetadataRequest>(ApiKey::Metadata);
+    check::<oracle::OffsetCommitRequest>(ApiKey::OffsetCommit);
+    check::<oracle::OffsetFetchRequest>(ApiKey::OffsetFetch);
+    check::<oracle::FindCoordinatorRequest>(ApiKey::FindCoordinator);
+    check::<oracle::JoinGroupRequest>(ApiKey::JoinGroup);
+    check::<oracle::HeartbeatRequest>(ApiKey::Heartbeat);
+    check::<oracle::LeaveGroupRequest>(ApiKey::LeaveGroup);
+    check::<oracle::SyncGroupRequest>(ApiKey::SyncGroup);
+    check::<oracle::DescribeGroupsRequest>(ApiKey::DescribeGroups);
+    check::<oracle::ListGroupsRequest>(ApiKey::ListGroups);
+    check::<oracle::ApiVersionsRequest>(ApiKey::ApiVersions);
+    check::<oracle::CreateTopicsRequest>(ApiKey::CreateTopics);
+    check::<oracle::DeleteTopicsRequest>(ApiKey::DeleteTopics);
+    check::<oracle::DeleteRecordsRequest>(ApiKey::DeleteRecords);
+    check::<oracle::InitProducerIdRequest>(ApiKey::InitProducerId);
+    check::<oracle::OffsetForLeaderEpochRequest>(ApiKey::OffsetForLeaderEpoch);
+    check::<oracle::DescribeConfigsRequest>(ApiKey::DescribeConfigs);
+    check::<oracle::AlterConfigsRequest>(ApiKey::AlterConfigs);
+    check::<oracle::AlterReplicaLogDirsRequest>(ApiKey::AlterReplicaLogDirs);
+    check::<oracle::DescribeLogDirsRequest>(ApiKey::DescribeLogDirs);
+    check::<oracle::CreatePartitionsRequest>(ApiKey::CreatePartitions);
+    check::<oracle::DeleteGroupsRequest>(ApiKey::DeleteGroups);
+    check::<oracle::ElectLeadersRequest>(ApiKey::ElectLeaders);
+    check::<oracle::IncrementalAlterConfigsRequest>(ApiKey::IncrementalAlterConfigs);
+    check::<oracle::AlterPartitionReassignmentsRequest>(ApiKey::AlterPartitionReassignments);
+    check::<oracle::ListPartitionReassignmentsRequest>(ApiKey::ListPartitionReassignments);
+    check::<oracle::OffsetDeleteRequest>(ApiKey::OffsetDelete);
+    check::<oracle::DescribeQuorumRequest>(ApiKey::DescribeQuorum);
+    check::<oracle::DescribeClusterRequest>(ApiKey::DescribeCluster);
+    check::<oracle::DescribeProducersRequest>(ApiKey::DescribeProducers);
+    check::<oracle::ListConfigResourcesRequest>(ApiKey::ListConfigResources);
+    check::<oracle::DescribeTopicPartitionsRequest>(ApiKey::DescribeTopicPartitions);
 }
 
 #[test]

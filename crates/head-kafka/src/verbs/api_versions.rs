@@ -22,12 +22,13 @@ pub fn answer(cx: &mut Cx<'_>, request: Option<ApiVersionsRequest>) -> Outcome {
         }
         Some(_) => (cx.format, ErrorCode::None),
     };
-    let range = |key: ApiKey| ApiVersion {
+    let range = |key: &ApiKey| ApiVersion {
         api_key: key.number(),
         min_version: *key.announced().start(),
         max_version: *key.announced().end(),
     };
-    let api_keys = if error == ErrorCode::InvalidRequest { Vec::new() } else { ApiKey::ALL.map(range).to_vec() };
+    let api_keys =
+        if error == ErrorCode::InvalidRequest { Vec::new() } else { ApiKey::ALL.iter().map(range).collect() };
     let response = ApiVersionsResponse { error_code: error.number(), api_keys, throttle_time_ms: 0 };
     cx.answer_as(format, &response, error.number())
 }

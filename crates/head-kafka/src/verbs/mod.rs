@@ -106,6 +106,8 @@ impl Request {
             ApiKey::ListOffsets => Request::ListOffsets(Field::read(reader, format)?),
             ApiKey::Metadata => Request::Metadata(Field::read(reader, format)?),
             ApiKey::Produce => Request::Produce(Field::read(reader, format)?),
+            // Not spoken, so no frame of that kind gets here.
+            _ => return Err(Malformed::Null),
         };
         Ok((request, reader.decoded_bytes()))
     }

@@ -33,7 +33,7 @@ macro_rules! numbers {
     )* };
 }
 
-numbers! { i8 i16 i32 i64 }
+numbers! { i8 i16 u16 i32 i64 }
 
 impl Field for bool {
     fn read(reader: &mut Reader, _format: Format) -> Result<bool, Malformed> {
@@ -143,6 +143,27 @@ impl<T: Field> Field for Vec<T> {
     }
 }
 
+/// A struct that may be null: a byte says so, negative for null.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nullable<T>(pub Option<T>);
+
+impl<T: Field> Field for Nullable<T> {
+    fn read(reader: &mut Reader, format: Format) -> Result<Nullable<T>, Malformed> {
+        let value = if reader.i8()? < 0 { None } else { Some(T::read(reader, format)?) };
+        Ok(Nullable(value))
+    }
+
+    fn write(&self, writer: &mut Writer, format: Format) {
+        match &self.0 {
+            None => writer.i8(-1),
+            Some(value) => {
+                writer.i8(1);
+                value.write(writer, format);
+            }
+        }
+    }
+}
+
 /// Declares structs as the protocol's tables do: fields in order, each with the versions that have it and what it is in the
 /// others: `name: Type [versions => otherwise],`. Every struct of a flexible version ends with its tagged fields.
 macro_rules! messages {
@@ -171,6 +192,13 @@ macro_rules! messages {
             fn write(&self, writer: &mut $crate::wire::Writer, format: $crate::wire::Format) {
                 $( $crate::wire::field::messages!(@write self writer format $field $([ $versions ])?); )*
                 writer.no_tags(format);
+            }
+        }
+
+        #[cfg(test)]
+        impl $crate::wire::sample::Sample for $name {
+            fn sample(sampler: &mut $crate::wire::sample::Sampler) -> $name {
+                $name { $( $field: $crate::wire::sample::Sample::sample(sampler), )* }
             }
         }
     )* };

@@ -14,12 +14,14 @@ pub mod field;
 pub mod frame;
 pub mod messages;
 pub mod reader;
+#[cfg(test)]
+pub mod sample;
 pub mod text;
 pub mod writer;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;
-pub use field::{Field, Records, Uuid};
+pub use field::{Field, Nullable, Records, Uuid};
 pub use reader::{Malformed, Reader};
 pub use text::Text;
 pub use writer::Writer;

@@ -2,7 +2,8 @@
 //! Reads the primitive types of the protocol. Total: any bytes give a value or [`Malformed`].
 //!
 //! Bounds: a count must not exceed the bytes that are left (every element takes at least one), arrays grow as elements are
-//! really read, and all arrays of one message together stop at [`DECODED_BYTES_MAX`]. Strings and byte strings are slices of the
+//! really read, and all arrays of one message together stop at [`DECODED_BYTES_MAX`]. A string has at most [`STRING_BYTES_MAX`].
+//! Strings and byte strings are slices of the
 //! request.
 
 use super::Format;
@@ -11,6 +12,9 @@ use std::fmt;
 
 /// What the arrays of one message may take in memory, all together.
 pub const DECODED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A string of the protocol, in plain or in compact form.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The bytes are not such a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,10 @@ impl Reader {
         self.bytes.try_get_i16().map_err(|_| Malformed::Short)
     }
 
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        self.bytes.try_get_u16().map_err(|_| Malformed::Short)
+    }
+
     pub fn i32(&mut self) -> Result<i32, Malformed> {
         self.bytes.try_get_i32().map_err(|_| Malformed::Short)
     }
@@ -108,7 +116,11 @@ impl Reader {
     /// The bytes of a string; `None` is null.
     pub fn string(&mut self, format: Format) -> Result<Option<Bytes>, Malformed> {
         let length = if format.flexible { i64::from(self.varint()?) - 1 } else { i64::from(self.i16()?) };
-        Reader::length_from(length)?.map(|length| self.take(length)).transpose()
+        match Reader::length_from(length)? {
+            // The compact form could say more; no string of the protocol is longer.
+            Some(length) if length > STRING_BYTES_MAX => Err(Malformed::Length),
+            length => length.map(|length| self.take(length)).transpose(),
+        }
     }
 
     /// A byte string; `None` is null.

@@ -3,6 +3,7 @@
 //! the batches they were read from.
 
 use super::Format;
+use super::reader::STRING_BYTES_MAX;
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Records up to this size are copied into the frame: cheaper than a piece of their own.
@@ -79,6 +80,10 @@ impl Writer {
         self.written.put_i16(value);
     }
 
+    pub fn u16(&mut self, value: u16) {
+        self.written.put_u16(value);
+    }
+
     pub fn i32(&mut self, value: i32) {
         self.written.put_i32(value);
     }
@@ -105,7 +110,7 @@ impl Writer {
             (None, false) => self.i16(-1),
             (None, true) => self.varint(0),
             (Some(text), flexible) => {
-                let text = &text[..text.floor_char_boundary(i16::MAX as usize)];
+                let text = &text[..text.floor_char_boundary(STRING_BYTES_MAX)];
                 if flexible {
                     self.varint(text.len() as u32 + 1)
                 } else {
