@@ -6,7 +6,10 @@
 //!
 //! What "readable" means: it was read again after `drain`. So a history without a full final read shows acknowledged records as lost.
 
+mod commits;
+
 use crate::history::{Event, History, Op};
+use commits::Commits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -37,6 +40,14 @@ pub enum Rule {
     PartitionsStay,
     /// Damage is reported only where damage was done.
     NoFalseAlarm,
+    /// A committed offset is found again, or a later one.
+    CommitsNeverBack,
+    /// A refused commit is never found.
+    RefusedCommitIsNeverFound,
+    /// What is found was committed, there and so.
+    CommitsNotInvented,
+    /// What was forgotten does not come back.
+    ForgottenStaysForgotten,
 }
 
 impl fmt::Display for Rule {
@@ -54,6 +65,10 @@ impl fmt::Display for Rule {
             Rule::TrimsConserve => "records go only where someone trimmed",
             Rule::PartitionsStay => "partitions stay until they are removed",
             Rule::NoFalseAlarm => "damage is reported only where it was done",
+            Rule::CommitsNeverBack => "a committed offset never goes back",
+            Rule::RefusedCommitIsNeverFound => "a refused commit is never found",
+            Rule::CommitsNotInvented => "nobody finds what nobody committed",
+            Rule::ForgottenStaysForgotten => "a forgotten commit does not come back",
         })
     }
 }
@@ -85,6 +100,8 @@ pub struct Report {
     pub unknown: u64,
     /// Records seen after `drain`.
     pub drained: u64,
+    /// Offsets committed, acknowledged.
+    pub commits: u64,
 }
 
 /// More violations than this are counted, not described.
@@ -126,6 +143,16 @@ impl Report {
         self.count(&[Rule::ProducerOrder, Rule::ContiguousReads])
     }
 
+    /// Committed offsets that went back, or were never such.
+    pub fn back(&self) -> u64 {
+        self.count(&[
+            Rule::CommitsNeverBack,
+            Rule::RefusedCommitIsNeverFound,
+            Rule::CommitsNotInvented,
+            Rule::ForgottenStaysForgotten,
+        ])
+    }
+
     fn add(&mut self, rule: Rule, what: impl FnOnce() -> String) {
         *self.counts.entry(rule).or_default() += 1;
         if self.violations.len() < VIOLATIONS_MAX {
@@ -142,6 +169,7 @@ pub fn check(history: &History) -> Report {
     let mut checker = Checker::new(history);
     for entry in history.entries() {
         checker.take(&entry.event);
+        checker.commits.take(entry, &mut checker.report);
     }
     checker.finish()
 }
@@ -229,6 +257,7 @@ struct Checker {
     partitions: BTreeMap<u64, Partition>,
     draining: bool,
     damaged: bool,
+    commits: Commits,
     report: Report,
 }
 
@@ -262,6 +291,7 @@ impl Checker {
             partitions: BTreeMap::new(),
             draining: false,
             damaged: false,
+            commits: Commits::default(),
             report,
         }
     }
@@ -376,6 +406,19 @@ impl Checker {
                 }
             }
             Event::Restart { .. } => {}
+            // `commits` takes them.
+            Event::Commit { .. }
+            | Event::CommitOk { .. }
+            | Event::CommitFail { .. }
+            | Event::CommitInfo { .. }
+            | Event::Recall { .. }
+            | Event::RecallOk { .. }
+            | Event::RecallFail { .. }
+            | Event::Forget { .. }
+            | Event::ForgetOk { .. }
+            | Event::ForgetFail { .. }
+            | Event::ForgetInfo { .. }
+            | Event::Lapses { .. } => {}
             Event::Damage => self.damaged = true,
             Event::Drain => self.draining = true,
         }

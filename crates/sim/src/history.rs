@@ -14,6 +14,10 @@
 //!   is one operation with one outcome.
 //! - What a read returned stands between its invoke and its outcome as `saw`, one for each run of neighbouring values, beginning at
 //!   the offset asked for (a client drops what a batch brings from before it).
+//! - A commit names itself (its metadata is its `op`), so that a recall says which commit it found. A request that commits several
+//!   partitions is an operation for each. A partition is called by what its name means to whoever commits: made anew under its name
+//!   it is the same to a commit, and the deletion and the making are `forget`s in between.
+//! - After `restart` nothing that was sent before may still have its effect.
 //! - After the event `drain` nothing fails any more; every partition is read once more from its start to its end, offset by offset
 //!   where it is damaged.
 //!
@@ -25,6 +29,9 @@
 //! 230 saw 8 offset=38 values=998+2
 //! 230 saw 8 offset=40 values=1000+4
 //! 230 ok read 8 start=0 high=44
+//! 240 invoke commit 9 client=3 group=2 partition=12 offset=44
+//! 250 invoke recall 10 client=4 group=2 partition=12
+//! 260 ok recall 10 offset=44 commit=9
 //! ```
 
 use std::fmt::{self, Write};
@@ -85,6 +92,30 @@ pub enum Event {
     DropOk { op: Op },
     /// Refused, without effect.
     DropFail { op: Op },
+    /// An offset is being committed for a partition in a group.
+    Commit { op: Op, client: u32, group: u32, partition: u64, offset: u64 },
+    /// It is committed.
+    CommitOk { op: Op },
+    /// It was refused: it has no effect, now and for ever.
+    CommitFail { op: Op },
+    /// Nobody told.
+    CommitInfo { op: Op },
+    /// What is committed is asked for.
+    Recall { op: Op, client: u32, group: u32, partition: u64 },
+    /// It is this: the commit that it came with, and the offset. `None`: nothing is.
+    RecallOk { op: Op, found: Option<(Op, u64)> },
+    /// No answer, or one that says nothing.
+    RecallFail { op: Op },
+    /// What is committed for `count` partitions from `partition` on is being forgotten, in one group or in all.
+    Forget { op: Op, group: Option<u32>, partition: u64, count: u64 },
+    /// It is forgotten.
+    ForgetOk { op: Op },
+    /// Refused, without effect.
+    ForgetFail { op: Op },
+    /// Nobody told.
+    ForgetInfo { op: Op },
+    /// What is committed may go by itself so long after it was.
+    Lapses { after_us: u64 },
     /// The process died and was started again.
     Restart { power_lost: bool },
     /// Some bytes at rest were damaged on purpose: reads may answer `corrupt` from now on.
@@ -175,8 +206,19 @@ fn op_of(event: &Event) -> Option<Op> {
         | Event::TrimFail { op }
         | Event::Drop { op, .. }
         | Event::DropOk { op }
-        | Event::DropFail { op } => Some(op),
-        Event::Expires { .. } | Event::Restart { .. } | Event::Damage | Event::Drain => None,
+        | Event::DropFail { op }
+        | Event::Commit { op, .. }
+        | Event::CommitOk { op }
+        | Event::CommitFail { op }
+        | Event::CommitInfo { op }
+        | Event::Recall { op, .. }
+        | Event::RecallOk { op, .. }
+        | Event::RecallFail { op }
+        | Event::Forget { op, .. }
+        | Event::ForgetOk { op }
+        | Event::ForgetFail { op }
+        | Event::ForgetInfo { op } => Some(op),
+        Event::Lapses { .. } | Event::Expires { .. } | Event::Restart { .. } | Event::Damage | Event::Drain => None,
     }
 }
 
@@ -228,6 +270,28 @@ impl fmt::Display for Entry {
             Event::Drop { op, partition } => write!(f, "invoke drop {op} partition={partition}"),
             Event::DropOk { op } => write!(f, "ok drop {op}"),
             Event::DropFail { op } => write!(f, "fail drop {op}"),
+            Event::Commit { op, client, group, partition, offset } => {
+                write!(f, "invoke commit {op} client={client} group={group} partition={partition} offset={offset}")
+            }
+            Event::CommitOk { op } => write!(f, "ok commit {op}"),
+            Event::CommitFail { op } => write!(f, "fail commit {op}"),
+            Event::CommitInfo { op } => write!(f, "info commit {op}"),
+            Event::Recall { op, client, group, partition } => {
+                write!(f, "invoke recall {op} client={client} group={group} partition={partition}")
+            }
+            Event::RecallOk { op, found } => {
+                write!(f, "ok recall {op}")?;
+                found.map_or(Ok(()), |(commit, offset)| write!(f, " offset={offset} commit={commit}"))
+            }
+            Event::RecallFail { op } => write!(f, "fail recall {op}"),
+            Event::Forget { op, group, partition, count } => {
+                write!(f, "invoke forget {op} partitions={partition}+{count}")?;
+                group.map_or(Ok(()), |group| write!(f, " group={group}"))
+            }
+            Event::ForgetOk { op } => write!(f, "ok forget {op}"),
+            Event::ForgetFail { op } => write!(f, "fail forget {op}"),
+            Event::ForgetInfo { op } => write!(f, "info forget {op}"),
+            Event::Lapses { after_us } => write!(f, "lapses after={after_us}"),
             Event::Restart { power_lost: true } => f.write_str("restart power"),
             Event::Restart { power_lost: false } => f.write_str("restart kill"),
             Event::Damage => f.write_str("damage"),
@@ -243,11 +307,13 @@ fn parse_line(line: &str) -> Option<Entry> {
     let rest: Vec<&str> = words.collect();
     let field = |name: &str| rest.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str| field(name)?.parse::<u64>().ok();
-    let values = || {
-        let (first, count) = field("values")?.split_once('+')?;
-        Some((first.parse().ok()?, count.parse().ok()?))
+    let range = |name: &str| {
+        let (first, count) = field(name)?.split_once('+')?;
+        Some((first.parse::<u64>().ok()?, count.parse::<u64>().ok()?))
     };
-    let client = || u32::try_from(number("client")?).ok();
+    let values = || range("values").and_then(|(first, count)| Some((first, u32::try_from(count).ok()?)));
+    let small = |name: &str| u32::try_from(number(name)?).ok();
+    let client = || small("client");
     let producer = || {
         let mut parts = field("producer")?.splitn(3, '.');
         Some(Producer {
@@ -259,7 +325,7 @@ fn parse_line(line: &str) -> Option<Entry> {
     let (start, high) = (number("start"), number("high"));
     let (verb, op) = match phase {
         "saw" => ("", rest.first()?.parse().ok()?),
-        "expires" | "restart" | "damage" | "drain" => (rest.first().copied().unwrap_or(""), 0),
+        "expires" | "lapses" | "restart" | "damage" | "drain" => (rest.first().copied().unwrap_or(""), 0),
         _ => (*rest.first()?, rest.get(1)?.parse().ok()?),
     };
     let event = match (phase, verb) {
@@ -292,6 +358,29 @@ fn parse_line(line: &str) -> Option<Entry> {
         ("invoke", "drop") => Event::Drop { op, partition: number("partition")? },
         ("ok", "drop") => Event::DropOk { op },
         ("fail", "drop") => Event::DropFail { op },
+        ("invoke", "commit") => Event::Commit {
+            op,
+            client: client()?,
+            group: small("group")?,
+            partition: number("partition")?,
+            offset: number("offset")?,
+        },
+        ("ok", "commit") => Event::CommitOk { op },
+        ("fail", "commit") => Event::CommitFail { op },
+        ("info", "commit") => Event::CommitInfo { op },
+        ("invoke", "recall") => {
+            Event::Recall { op, client: client()?, group: small("group")?, partition: number("partition")? }
+        }
+        ("ok", "recall") => Event::RecallOk { op, found: number("commit").zip(number("offset")) },
+        ("fail", "recall") => Event::RecallFail { op },
+        ("invoke", "forget") => {
+            let (partition, count) = range("partitions")?;
+            Event::Forget { op, group: small("group"), partition, count }
+        }
+        ("ok", "forget") => Event::ForgetOk { op },
+        ("fail", "forget") => Event::ForgetFail { op },
+        ("info", "forget") => Event::ForgetInfo { op },
+        ("lapses", _) => Event::Lapses { after_us: number("after")? },
         ("restart", "power") => Event::Restart { power_lost: true },
         ("restart", "kill") => Event::Restart { power_lost: false },
         ("damage", _) => Event::Damage,
@@ -333,14 +422,28 @@ mod tests {
 247 restart power
 248 restart kill
 249 damage
-250 drain
+250 invoke commit 15 client=3 group=2 partition=2 offset=44
+251 ok commit 15
+252 fail commit 15
+253 info commit 15
+254 invoke recall 16 client=3 group=2 partition=2
+255 ok recall 16 offset=44 commit=15
+256 ok recall 16
+257 fail recall 16
+258 invoke forget 17 partitions=2+1 group=2
+259 invoke forget 18 partitions=0+1000
+260 ok forget 17
+261 fail forget 17
+262 info forget 18
+263 lapses after=1000
+264 drain
 ";
 
     #[test]
     fn every_event_reads_back_from_its_text() {
         let history = History::parse(ALL).expect("all lines are understood");
         assert_eq!(history.to_text(), ALL);
-        assert_eq!(history.clone().next_op(), 15);
+        assert_eq!(history.clone().next_op(), 19);
     }
 
     #[test]
