@@ -122,6 +122,8 @@ crate::wire::field::messages! {
 
     CommitTopic {
         topic_id: Uuid,
+        /// As members subscribe to it: what a live group no longer subscribes to may expire.
+        name: Text,
         partitions: Vec<CommitPartition>,
     }
 
@@ -133,7 +135,8 @@ crate::wire::field::messages! {
         metadata: Text,
     }
 
-    /// One code for each topic and partition of the ask, in its order.
+    /// One code for each topic and partition of the ask, in its order. GROUP_ID_NOT_FOUND (69) is for versions from 9 on; before,
+    /// it is ILLEGAL_GENERATION (22).
     Committed {
         topics: Vec<CodesOfTopic>,
     }
@@ -152,7 +155,7 @@ crate::wire::field::messages! {
         group: Text,
         /// Null: everything that is committed.
         topics: Option<Vec<PartitionsOfTopic>>,
-        /// Empty unless the client says who it is (versions 9 and later): then it is checked.
+        /// Empty unless the client says who it is (versions 9 and later). Groups of the classic protocol do not look at it.
         member_id: Text,
         member_epoch: i32,
     }
