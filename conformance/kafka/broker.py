@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real `polylog` program: started, killed, started again, watched from outside.
+"""The real `polylog` program: started, killed, started again, watched from outside. And what any broker under test can be asked.
 
 Owns: the process, its data directory, its ready line.
 Must not know: what clients send.
 """
 
+import itertools
 import json
 import os
 import select
@@ -16,24 +17,95 @@ import time
 from case import expect, until
 
 READY_S_MAX = 60
-STOP_S_MAX = 10
 
 
-class Broker:
-    """Serves from the moment the object is made until `stop` or `kill`."""
+class Served:
+    """A broker's process and its data directory, whosever it is. Serves from the moment the object is made until `stop` or `kill`.
 
-    program = None
+    A kind of broker says how to `start`, and where it is reached: `host_port`."""
+
+    # What it is called on the page.
+    brand = ""
+    # Folder for data directories and logs.
     scratch = None
-    count = 0
+    stop_s_max = 10
+    count = itertools.count(1)
+
+    def __init__(self, settings=None, data_dir=None):
+        number = next(Served.count)
+        self.settings = dict(settings or {})
+        self.own_data = data_dir is None
+        self.data_dir = data_dir or os.path.join(Served.scratch, f"data-{os.getpid()}-{number}")
+        self.log_path = os.path.join(Served.scratch, f"broker-{os.getpid()}-{number}.log")
+        self.process = None
+
+    @property
+    def address(self):
+        host, port = self.host_port
+        return f"{host}:{port}"
+
+    def kill(self):
+        """What a power cut looks like to clients: no goodbye."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(self.stop_s_max)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("the broker has no memory figure")
+
+    def connection_count(self):
+        """Sockets that the broker's process holds."""
+        folder = f"/proc/{self.process.pid}/fd"
+        count = 0
+        for name in os.listdir(folder):
+            try:
+                count += os.readlink(os.path.join(folder, name)).startswith("socket:")
+            except FileNotFoundError:
+                pass  # Closed since it was listed.
+        return count
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            return log.read()[-8000:]
+
+    def stop(self):
+        """Asks it to end, as an operator would, and takes its data away."""
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(self.stop_s_max)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise AssertionError(f"SIGTERM did not end the broker within {self.stop_s_max} s:\n{self.log()}") from None
+        if self.own_data:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None:
+            self.stop()
+        else:
+            if self.alive():
+                self.kill()
+            if self.own_data:
+                shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+class Broker(Served):
+    brand = "Polylog"
+    program = None
 
     def __init__(self, settings=None, data_dir=None, arguments=()):
-        Broker.count += 1
-        self.settings = dict(settings or {})
+        super().__init__(settings, data_dir)
         self.arguments = list(arguments)
-        self.own_data = data_dir is None
-        self.data_dir = data_dir or os.path.join(Broker.scratch, f"data-{os.getpid()}-{Broker.count}")
-        self.log_path = os.path.join(Broker.scratch, f"broker-{os.getpid()}-{Broker.count}.log")
-        self.process = None
         self.ready = None
         self.start()
 
@@ -66,71 +138,13 @@ class Broker:
         self.ready = json.loads(line)
 
     @property
-    def address(self):
-        return self.ready["kafka"][0]["address"]
-
-    @property
     def host_port(self):
-        host, port = self.address.rsplit(":", 1)
+        host, port = self.ready["kafka"][0]["address"].rsplit(":", 1)
         return host, int(port)
 
     @property
     def http_address(self):
         return self.ready["http"]
-
-    def kill(self):
-        """What a power cut looks like to clients: no goodbye."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(STOP_S_MAX)
-
-    def alive(self):
-        return self.process.poll() is None
-
-    def resident_bytes(self):
-        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
-            for line in status:
-                if line.startswith("VmRSS:"):
-                    return int(line.split()[1]) * 1024
-        raise AssertionError("the broker has no memory figure")
-
-    def connection_count(self):
-        """Sockets that the broker's process holds."""
-        folder = f"/proc/{self.process.pid}/fd"
-        count = 0
-        for name in os.listdir(folder):
-            try:
-                count += os.readlink(os.path.join(folder, name)).startswith("socket:")
-            except FileNotFoundError:
-                pass  # Closed since it was listed.
-        return count
-
-    def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as log:
-            return log.read()[-8000:]
-
-    def stop(self):
-        """Asks it to end, as an operator would, and takes its data away."""
-        if self.alive():
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_S_MAX)
-            except subprocess.TimeoutExpired:
-                self.kill()
-                raise AssertionError(f"SIGTERM did not end the broker within {STOP_S_MAX} s:\n{self.log()}") from None
-        if self.own_data:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        if kind is None:
-            self.stop()
-        else:
-            if self.alive():
-                self.kill()
-            if self.own_data:
-                shutil.rmtree(self.data_dir, ignore_errors=True)
 
 
 def settled_memory(broker):

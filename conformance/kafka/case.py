@@ -8,8 +8,10 @@ A case is a function with a name; it passes when it returns. The results file ha
 {"case", "client", "version", "feature", "outcome": passed | failed | skipped, "reason", "took_ms"}.
 """
 
+import concurrent.futures
 import json
 import select
+import threading
 import time
 import traceback
 
@@ -64,44 +66,65 @@ def until(probe, deadline_s, what):
         select.select([], [], [], 0.02)
 
 
+# Cases of this lane have the machine to themselves: they measure memory, or open very many sockets.
+ALONE = "alone"
+
+
 class Case:
-    def __init__(self, name, client, version, feature, run):
+    """`lane`: cases of one lane run one after another, lanes beside each other. `peer`: it can be run against Apache Kafka too."""
+
+    def __init__(self, name, client, version, feature, run, lane="", peer=True):
         self.name = name
         self.client = client
         self.version = version
         self.feature = feature
         self.run = run
+        self.lane = lane or client
+        self.peer = peer
+
+    def outcome(self):
+        """Runs it: one line of the results file."""
+        began = time.monotonic()
+        reason = ""
+        try:
+            self.run()
+            outcome = "passed"
+        except Skip as skip:
+            outcome, reason = "skipped", str(skip)
+        except Exception:  # noqa: BLE001  Whatever goes wrong in a case is that case's outcome.
+            outcome, reason = "failed", traceback.format_exc()
+        return {
+            "case": self.name,
+            "client": self.client,
+            "version": self.version() if callable(self.version) else self.version,
+            "feature": self.feature,
+            "outcome": outcome,
+            "reason": reason,
+            "took_ms": round((time.monotonic() - began) * 1000),
+        }
 
 
-def run_all(cases, results_path, only):
-    """Runs the cases whose name contains `only`. True when none failed."""
-    well = True
-    with open(results_path, "w", encoding="utf-8") as results:
-        for case in cases:
-            if only and only not in case.name:
-                continue
-            began = time.monotonic()
-            reason = ""
-            try:
-                case.run()
-                outcome = "passed"
-            except Skip as skip:
-                outcome, reason = "skipped", str(skip)
-            except Exception:  # noqa: BLE001  Whatever goes wrong in a case is that case's outcome.
-                outcome, reason = "failed", traceback.format_exc()
-                well = False
-            took_ms = round((time.monotonic() - began) * 1000)
-            result = {
-                "case": case.name,
-                "client": case.client,
-                "version": case.version() if callable(case.version) else case.version,
-                "feature": case.feature,
-                "outcome": outcome,
-                "reason": reason,
-                "took_ms": took_ms,
-            }
-            results.write(json.dumps(result) + "\n")
-            results.flush()
-            last = reason.strip().splitlines()[-1:] if reason else []
-            print(f"{outcome:8} {took_ms:6} ms  {case.name}{''.join(', because ' + line for line in last)}", flush=True)
-    return well
+def run_all(cases, results_path, lanes_max):
+    """Runs the cases, `lanes_max` lanes at a time, then those that want to be alone. The results stand in the order of the cases."""
+    results = {}
+    lock = threading.Lock()
+
+    def run_lane(lane):
+        for case in lane:
+            result = case.outcome()
+            with lock:
+                results[case] = result
+                with open(results_path, "w", encoding="utf-8") as file:
+                    file.writelines(json.dumps(results[each]) + "\n" for each in cases if each in results)
+                last = result["reason"].strip().splitlines()[-1:]
+                because = "".join(", because " + line for line in last)
+                print(f"{result['outcome']:8} {result['took_ms']:6} ms  {case.name}{because}", flush=True)
+
+    lanes = {}
+    for case in cases:
+        lanes.setdefault(case.lane, []).append(case)
+    alone = lanes.pop(ALONE, [])
+    with open(results_path, "w", encoding="utf-8"), concurrent.futures.ThreadPoolExecutor(lanes_max) as pool:
+        for done in [pool.submit(run_lane, lane) for lane in lanes.values()]:
+            done.result()
+    run_lane(alone)

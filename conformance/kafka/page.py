@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints docs/compat/kafka.md from a results file: one row a feature, one column a client."""
+"""Prints docs/compat/kafka.md from a results file: one row a feature, one column a client, Apache Kafka's own outcome beside ours."""
 
 import json
 import os
@@ -9,11 +9,14 @@ HEAD = """\
 # Kafka clients
 
 Generated from the last run of `cargo xtask conformance --write-page`: unmodified client libraries against the real broker, default
-storage and durability. `yes`: the case passed. `no`: it failed. `–`: the client has no way to ask for it.
+storage and durability. `yes`: the case passed. `no`: it failed. `–`: the client has no way to ask for it. Behind the stroke stands
+what the same case gave against Apache Kafka 4.3.1 (`cargo xtask conformance --peer`, kept in `apache-kafka.jsonl`); `?`: it was not
+run there.
 
-What each row checks stands in `conformance/kafka/features/`. Consumer groups, transactions and most admin requests are not there
-yet, and are not announced; readers assign themselves partitions.
+What each row checks stands in `conformance/kafka/features/`. Transactions, share groups, the group protocol of KIP-848, ACLs and SASL
+are not there yet, and are not announced.
 """
+OUTCOMES = {"passed": "yes", "failed": "no", "skipped": "not run"}
 
 
 def titles():
@@ -24,36 +27,52 @@ def titles():
     return [(each.name, each.title) for each in features.ALL]
 
 
-def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        results = [json.loads(line) for line in file]
-    versions, cells = {}, {}
-    for result in results:
-        if result["client"]:
-            # kcat is whatever the system has; the others are pinned.
-            versions.setdefault(result["client"], "" if result["client"] == "kcat" else result["version"])
-            cells[result["client"], result["feature"]] = {"passed": "yes", "failed": "no", "skipped": "not run"}[result["outcome"]]
-    names = list(versions)
-    print(HEAD)
-    print("| | " + " | ".join(f"{name} {versions[name]}".strip() for name in names) + " |")
-    print("|---|" + "---|" * len(names))
-    for feature, title in titles():
-        print(f"| {title} | " + " | ".join(cells.get((name, feature), "–") for name in names) + " |")
-    print()
-    print("Every compression, headers and nulls, written by the one on the left and read by the one above:")
-    print()
-    print("| | " + " | ".join(names) + " |")
-    print("|---|" + "---|" * len(names))
-    for writer in names:
-        print(f"| {writer} | " + " | ".join(cells.get((name, f"cross_read {writer}"), "–") for name in names) + " |")
-    other = [result for result in results if not result["client"]]
-    print()
-    print("Against the same broker, by hand-made bytes:")
-    print()
-    for result in other:
-        words = result["case"].removeprefix("kafka/").replace("_", " ")
-        print(f"- {words}: {result['outcome']}")
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+class Page:
+    def __init__(self, results, peer):
+        self.results = results
+        self.ours = {(result["client"], result["feature"]): OUTCOMES[result["outcome"]] for result in results if result["client"]}
+        self.theirs = {(result["client"], result["feature"]): OUTCOMES[result["outcome"]] for result in peer if result["client"]}
+        self.peer = {result["case"]: result for result in peer}
+        # kcat is whatever the system has; the others are pinned.
+        self.versions = {}
+        for result in results:
+            if result["client"]:
+                self.versions.setdefault(result["client"], "" if result["client"] == "kcat" else result["version"])
+
+    def cell(self, client, feature):
+        if (client, feature) not in self.ours:
+            return "–"
+        return f"{self.ours[client, feature]} / {self.theirs.get((client, feature), '?')}"
+
+    def table(self, heads, rows):
+        names = list(self.versions)
+        print("| | " + " | ".join(heads) + " |")
+        print("|---|" + "---|" * len(names))
+        for feature, title in rows:
+            print(f"| {title} | " + " | ".join(self.cell(name, feature) for name in names) + " |")
+        print()
+
+    def print(self):
+        names = list(self.versions)
+        print(HEAD)
+        self.table([f"{name} {self.versions[name]}".strip() for name in names], titles())
+        print("Every compression, headers and nulls, written by the one on the left and read by the one above:")
+        print()
+        self.table(names, [(f"cross_read {name}", name) for name in names])
+        print("By hand-made bytes and by other programs:")
+        print()
+        for result in self.results:
+            if not result["client"]:
+                words = result["case"].removeprefix("kafka/").replace("_", " ")
+                beside = self.peer.get(result["case"])
+                told = f"; Apache Kafka: {beside['outcome']}" if beside else ""
+                print(f"- {words}: {result['outcome']}{told}")
 
 
 if __name__ == "__main__":
-    main()
+    Page(read(sys.argv[1]), read(sys.argv[2]) if os.path.exists(sys.argv[2]) else []).print()

@@ -3,6 +3,8 @@
 //!
 //! What is installed goes below the build's folder (`target/conformance`), but for kcat, which is a system package. A client whose
 //! toolchain is not here is skipped with that reason; a client that is here and cannot be built is a failure.
+//!
+//! With `--peer` the same cases run against Apache Kafka: what they show is committed (`PEER`) and stands beside ours on the page.
 
 use crate::process;
 use crate::programs;
@@ -15,6 +17,8 @@ use std::process::Command;
 const FOLDER: &str = "conformance/kafka";
 /// Generated from the results; one row a feature, one column a client.
 const PAGE: &str = "docs/compat/kafka.md";
+/// What Apache Kafka did with the same cases, from the last `--peer --write-page`.
+const PEER: &str = "docs/compat/apache-kafka.jsonl";
 
 /// A client's program, or why there is none.
 pub type Found = Result<PathBuf, Missing>;
@@ -36,6 +40,8 @@ struct Options {
     only: Option<String>,
     list: bool,
     write_page: bool,
+    peer: bool,
+    rounds: Option<String>,
     shown: bool,
 }
 
@@ -47,8 +53,10 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Result<bool, Stri
         match word.as_str() {
             "--list" => options.list = true,
             "--write-page" => options.write_page = true,
+            "--peer" => options.peer = true,
+            "--rounds" => options.rounds = Some(words.next().ok_or("--rounds needs a number")?.clone()),
             "--only" => options.only = Some(words.next().ok_or("--only needs a part of a case's name")?.clone()),
-            other => return Err(format!("what is {other:?}? (--list, --only TEXT, --write-page)")),
+            other => return Err(format!("what is {other:?}? (--list, --only TEXT, --peer, --rounds N, --write-page)")),
         }
     }
     crate::counted(|report| run(workspace, &options, report))
@@ -70,29 +78,35 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
     if !build.ok {
         return report.fail("conformance: broker build", &build.output);
     }
-    let results = place.join("results.jsonl");
+    let results = place.join(if options.peer { "peer.jsonl" } else { "results.jsonl" });
     let mut command = Command::new(python);
     command.arg("-u").arg(workspace.root.join(FOLDER).join("run.py")).current_dir(&workspace.root);
     command.arg("--polylog").arg(programs::broker(workspace)).arg("--results").arg(&results);
     command.arg("--scratch").arg(place.join("scratch"));
-    let clients = [
+    let programs = [
         ("kcat", kcat()),
         ("java", java(workspace, &place)),
         ("franz-go", franz_go(workspace, &place)),
         ("apache-kafka", apache_kafka(workspace, &place)),
     ];
-    for (name, found) in clients {
+    for (name, found) in programs {
         match found {
             Ok(program) => command.arg("--with").arg(format!("{name}={}", program.display())),
             Err(Missing::Absent(reason)) => command.arg("--without").arg(format!("{name}={reason}")),
             Err(Missing::Broken(why)) => {
-                report.fail(&format!("conformance: {name} client"), &why);
+                report.fail(&format!("conformance: {name}"), &why);
                 command.arg("--without").arg(format!("{name}=it could not be built"))
             }
         };
     }
     if let Some(only) = &options.only {
         command.arg("--only").arg(only);
+    }
+    if let Some(rounds) = &options.rounds {
+        command.arg("--rounds").arg(rounds);
+    }
+    if options.peer {
+        command.arg("--peer");
     }
     if options.list {
         command.arg("--list");
@@ -117,9 +131,25 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
     } else if before == report.passed + report.failed.len() {
         report.fail("conformance", "no case was run");
     }
-    if options.only.is_none() {
+    if options.peer {
+        if options.write_page {
+            report.check(PEER, keep_peer(workspace, options, &results));
+        }
+    } else if options.only.is_none() {
         page(workspace, options, &results, report);
     }
+}
+
+/// What Apache Kafka did, reduced to what the page shows. A run of some cases only changes those.
+fn keep_peer(workspace: &Workspace, options: &Options, results: &Path) -> Result<(), String> {
+    let kept = workspace.root.join(PEER);
+    let mut command = Command::new("python3");
+    command.arg(workspace.root.join(FOLDER).join("peer_results.py")).arg(results);
+    if options.only.is_some() && kept.exists() {
+        command.arg("--into").arg(&kept);
+    }
+    let made = process::answer(&mut command)?;
+    std::fs::write(&kept, made).map_err(|why| format!("{PEER}: {why}"))
 }
 
 /// Counts the results: one case a line.
@@ -143,7 +173,7 @@ fn count(results: &str, report: &mut Report) {
 fn page(workspace: &Workspace, options: &Options, results: &Path, report: &mut Report) {
     let name = format!("{PAGE} says what was seen");
     let mut command = Command::new("python3");
-    command.arg(workspace.root.join(FOLDER).join("page.py")).arg(results);
+    command.arg(workspace.root.join(FOLDER).join("page.py")).arg(results).arg(workspace.root.join(PEER));
     let made = match process::answer(&mut command) {
         Ok(made) => made,
         Err(why) => return report.fail(&name, &why),

@@ -28,8 +28,9 @@ cargo xtask COMMAND
   sim [ARGS]                          the simulator (cargo xtask sim --help)
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
   bench kafka [--quick] [ARGS]        load, beside Apache Kafka where it can be had
-  conformance [--only TEXT] [--list] [--write-page]
-                                      real clients against the real broker; the page is docs/compat/kafka.md
+  conformance [--only TEXT] [--list] [--rounds N] [--write-page] [--peer]
+                                      real clients against the real broker; the page is docs/compat/kafka.md;
+                                      with --peer against Apache Kafka, whose results the page shows beside ours
   readme                              runs the blocks of README.md
   fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain and cargo-fuzz are
 ";
