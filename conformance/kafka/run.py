@@ -4,6 +4,7 @@
 import argparse
 import os
 import shutil
+import sys
 import threading
 
 import bad_input
@@ -151,6 +152,8 @@ def main():
     programs = dict(given.programs)
     clients.configure(programs)
     Broker.program = os.path.abspath(given.polylog)
+    if given.peer and "apache-kafka" not in programs:
+        sys.exit(f"Apache Kafka is not here, because {dict(given.absent).get('apache-kafka')}")
     if "apache-kafka" in programs:
         ApacheKafka.jars = os.path.join(programs["apache-kafka"], "jars")
     Served.scratch = os.path.abspath(given.scratch)
