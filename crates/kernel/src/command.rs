@@ -32,8 +32,13 @@ pub enum Command {
     Trim(Trim),
     /// Makes a topic. To the namespace's cell. Replied when every partition can be used and all of it is durable.
     DeclareTopic(DeclareTopic),
+    /// Changes a topic's settings, or gives it more partitions. To the namespace's cell. Replied when every shard acts upon it and
+    /// all of it is durable.
+    AlterTopic(AlterTopic),
     /// Removes a topic and all its records. To the namespace's cell. Replied when durable.
     DeleteTopic { topic: TopicId },
+    /// Tells what there is of a partition.
+    Describe(Describe),
     /// Hands out a new producer id. To [`model::ShardId::META`]. Replied when the id can never be handed out again.
     InitProducer,
     /// A head's coordinator verb, opaque here. Replied when what it decided is durable.
@@ -117,6 +122,9 @@ pub enum LocateBy {
     Timestamp(i64),
     /// The record with the largest time; the first of them if several.
     MaxTimestamp,
+    /// Where the records of this leader epoch end: the last epoch up to this one that has records, and the offset after its last.
+    /// A reader whose position is beyond it has read what is not there any more.
+    EpochEnd(LeaderEpoch),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +143,27 @@ pub struct DeclareTopic {
     pub settings: TopicSettings,
     /// Only checks: nothing is made, the reply is what making it would have answered.
     pub validate_only: bool,
+}
+
+/// All of the topic's settings, new; and how many partitions it should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterTopic {
+    pub topic: TopicId,
+    /// What the change was planned from: refused when it is not so any more.
+    pub seen: TopicSettings,
+    pub seen_partition_count: u32,
+    pub settings: TopicSettings,
+    /// Never fewer than there are.
+    pub partition_count: u32,
+    /// Only checks: nothing is changed, the reply is what changing it would have answered.
+    pub validate_only: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Describe {
+    pub partition: PartitionId,
+    /// At most so many producers are told, the first by id.
+    pub producers_max: u32,
 }
 
 /// What the kernel acts upon of a topic's settings, and what it keeps for the head that set them.

@@ -100,6 +100,37 @@ pub enum DeclareError {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlterError {
+    NotFound,
+    Denied,
+    /// It is not as it was seen: look again, and plan the change anew.
+    Changed,
+    /// There are more already: partitions are never taken away.
+    Fewer {
+        current: u32,
+    },
+    /// More than the bound.
+    PartitionCount {
+        max: u32,
+    },
+    /// A setting has a value that cannot be acted upon.
+    Setting(&'static str),
+    Overloaded {
+        retry_after_ms: u32,
+    },
+    StorageFull,
+    LogFailed,
+    NotOwner,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DescribeError {
+    NotFound,
+    Denied,
+    LogFailed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteError {
     NotFound,
     Denied,

@@ -2,7 +2,8 @@
 //! What a shard answers. A reply is released only when everything it was read from is durable.
 
 use crate::error::{
-    CoordinatorError, DeclareError, DeleteError, LocateError, ProducerError, PublishError, ReadError, TrimError,
+    AlterError, CoordinatorError, DeclareError, DeleteError, DescribeError, LocateError, ProducerError, PublishError,
+    ReadError, TrimError,
 };
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicId};
@@ -15,7 +16,9 @@ pub enum Reply {
     Located(Result<Located, LocateError>),
     Trimmed(Result<Trimmed, TrimError>),
     Declared(Result<Declared, DeclareError>),
+    Altered(Result<Altered, AlterError>),
     Deleted(Result<(), DeleteError>),
+    Described(Result<Described, DescribeError>),
     Producer(Result<ProducerReady, ProducerError>),
     Coordinated(Result<Bytes, CoordinatorError>),
 }
@@ -48,6 +51,7 @@ pub struct Located {
     pub offset: Option<Offset>,
     /// The found record's time, where the question was about time.
     pub timestamp_ms: Option<i64>,
+    /// The partition's; of a record found by time, the record's; of the end of an epoch, the epoch that ends there.
     pub leader_epoch: LeaderEpoch,
 }
 
@@ -60,6 +64,33 @@ pub struct Trimmed {
 pub struct Declared {
     pub topic: TopicId,
     pub partition_count: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Altered {
+    pub topic: TopicId,
+    pub partition_count: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub start: Offset,
+    pub high: Offset,
+    /// What its records take, as they are stored, in memory or at rest.
+    pub stored_bytes: u64,
+    /// By id.
+    pub producers: Vec<DescribedProducer>,
+}
+
+/// A producer that a partition knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DescribedProducer {
+    pub id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// Of its last record.
+    pub last_sequence: i32,
+    /// When it last appended.
+    pub last_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

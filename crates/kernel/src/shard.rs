@@ -32,15 +32,15 @@ pub(crate) use upkeep::Timer;
 use crate::auth::{self, Action, Resource, Verdict};
 use crate::catalog::Catalog;
 use crate::catalog::meta::{PRODUCER_IDS_LEASED, ProducerIds};
-use crate::command::{Command, Ctx, Locate, LocateBy, Publish, Read, Trim};
+use crate::command::{Command, Ctx, Describe, Locate, LocateBy, Publish, Read, Trim};
 use crate::coordinator::{Coordinator, DECISION_BYTES_MAX, Decision};
 use crate::effect::Effect;
-use crate::error::{CoordinatorError, LocateError, ProducerError, PublishError, ReadError, TrimError};
+use crate::error::{CoordinatorError, DescribeError, LocateError, ProducerError, PublishError, ReadError, TrimError};
 use crate::format::v1::entry::{self, Record};
 use crate::log::producers::Gaps;
-use crate::log::{append, locate, read, trim};
+use crate::log::{append, locate, producers, read, trim};
 use crate::quota::{Admission, Admit};
-use crate::reply::{Located, ProducerReady, Published, Reply, Trimmed};
+use crate::reply::{Described, Located, ProducerReady, Published, Reply, Trimmed};
 use crate::spill::segments::Segments;
 use crate::spill::{Spill, WorkDone};
 use crate::state::State;
@@ -96,13 +96,14 @@ pub enum OpenError {
 /// messages lost with the previous life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardMessage {
-    /// Home to owner: these are all the partitions placed on you; make what is missing, drop what is not named.
+    /// Home to owner: these are all the topics with partitions placed on you; make what is missing, take their settings, drop what
+    /// is not named.
     Reconcile { topics: Vec<Arc<crate::catalog::Topic>> },
-    /// Home to owner: make the partitions of this topic that are placed on you.
+    /// Home to owner: make the partitions of this topic that are placed on you and missing, and take its settings.
     Place { topic: Arc<crate::catalog::Topic> },
     /// Home to owner: drop them.
     Unplace { partitions: Vec<PartitionId> },
-    /// Owner to home: the partitions of this topic are durable here.
+    /// Owner to home: what `Place` said of this topic is durable here. One for each.
     Placed { topic: model::TopicId },
     /// Owner to home: this shard has opened in this epoch.
     Epoch { epoch: ShardEpoch },
@@ -191,7 +192,9 @@ impl Shard {
             Command::Locate(locate) => self.locate(ctx, ticket, &locate),
             Command::Trim(trim) => self.trim(ctx, ticket, &trim),
             Command::DeclareTopic(declare) => self.declare_topic(ctx, ticket, &declare),
+            Command::AlterTopic(alter) => self.alter_topic(ctx, ticket, &alter),
             Command::DeleteTopic { topic } => self.delete_topic(ctx, ticket, topic),
+            Command::Describe(describe) => self.describe(ctx, ticket, describe),
             Command::InitProducer => self.init_producer(ctx, ticket),
             Command::Coordinator { which, input } => self.coordinate(now, ctx, ticket, which, &input),
             Command::Gone => self.gone(now, ctx.holder),
@@ -250,7 +253,9 @@ impl Shard {
             let reply = Reply::Published(Err(PublishError::NotFound));
             return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
         };
-        let (start, last_lsn) = (partition.start, partition.last_lsn);
+        let (start, visible_start) = (partition.start, partition.visible_start);
+        // What refuses may be the settings, which came with the placement.
+        let last_lsn = partition.last_lsn.max(self.state.placement_lsn);
         let mut decision = append::decide(partition, self.epoch, ctx, publish);
         if matches!(decision, append::Decision::Append(..))
             && let Some(expected) = self.gaps.expected(partition, publish.batch.header())
@@ -272,7 +277,8 @@ impl Shard {
                     _ => Lsn(0),
                 };
                 self.figures.duplicate_publishes += 1;
-                let published = Published { base_offset, start, duplicate: true };
+                // Nothing is waited for that moved the start since.
+                let published = Published { base_offset, start: visible_start, duplicate: true };
                 self.published_after(after, ctx.holder, ticket, published);
             }
             append::Decision::Refuse(error) => {
@@ -334,10 +340,14 @@ impl Shard {
         if let Some(error) = refused {
             return self.reply_now(ctx.holder, ticket, Reply::Located(Err(error)));
         }
+        if let LocateBy::EpochEnd(epoch) = locate.by {
+            let located = locate::epoch_end(partition, leader_epoch, epoch);
+            return self.reply_now(ctx.holder, ticket, Reply::Located(Ok(located)));
+        }
         let offset = match locate.by {
             LocateBy::Start => Some(partition.visible_start),
             LocateBy::End => Some(read::end_of(partition, locate.isolation)),
-            LocateBy::Timestamp(_) | LocateBy::MaxTimestamp => None,
+            LocateBy::Timestamp(_) | LocateBy::MaxTimestamp | LocateBy::EpochEnd(_) => None,
         };
         if offset.is_none()
             && let Some(time) = locate::search(locate.by)
@@ -372,6 +382,26 @@ impl Shard {
                 self.reply_after(lsn, ctx.holder, ticket, Reply::Trimmed(Ok(Trimmed { start: before })));
             }
         }
+    }
+
+    fn describe(&mut self, ctx: &Ctx, ticket: Ticket, describe: Describe) {
+        let (described, after) = match self.state.partitions.get(describe.partition) {
+            None => (Err(DescribeError::NotFound), self.state.placement_lsn),
+            Some(partition) if !append::allowed(ctx, &partition.hosted, Action::Describe) => {
+                (Err(DescribeError::Denied), Lsn(0))
+            }
+            Some(partition) => {
+                // As it is when its last change, which the answer waits for, is durable.
+                let described = Described {
+                    start: partition.start,
+                    high: partition.next,
+                    stored_bytes: trim::stored_bytes(partition, &self.segments),
+                    producers: producers::described(&partition.producers, describe.producers_max as usize),
+                };
+                (Ok(described), partition.last_lsn)
+            }
+        };
+        self.reply_after(after, ctx.holder, ticket, Reply::Described(described));
     }
 
     fn init_producer(&mut self, ctx: &Ctx, ticket: Ticket) {
@@ -551,6 +581,11 @@ impl Shard {
             durable: self.release.durable(),
             ..self.figures
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// A hash of all durable state at the last applied frame: equal for a live shard and one replayed to the same frame.

@@ -197,6 +197,8 @@ impl PlainKernel {
             LocateBy::Timestamp(at) => {
                 times().find(|time| time.0 >= at).map_or((None, None), |(time, offset)| (Some(offset), Some(time)))
             }
+            LocateBy::EpochEnd(epoch) if epoch.0 > EPOCH => (None, None),
+            LocateBy::EpochEnd(_) => (Some(Offset(partition.high())), None),
             LocateBy::MaxTimestamp => times().max().map_or((None, None), |(time, offset)| (Some(offset), Some(time))),
         };
         Ok(Located { offset, timestamp_ms, leader_epoch: LeaderEpoch(EPOCH) })

@@ -6,8 +6,8 @@
 
 use crate::auth::{self, Action, Resource, Verdict};
 use crate::catalog::{Catalog, Placement, Topic};
-use crate::command::{Ctx, DeclareTopic, TopicSettings};
-use crate::error::{DeclareError, DeleteError};
+use crate::command::{AlterTopic, Ctx, DeclareTopic, TopicSettings};
+use crate::error::{AlterError, DeclareError, DeleteError};
 use model::limits::{BATCH_BYTES_MAX, PARTITIONS_PER_TOPIC_MAX, TOPIC_NAME_BYTES_MAX};
 use model::{Lsn, PartitionId, ShardId, TopicId};
 use std::sync::Arc;
@@ -79,19 +79,55 @@ pub fn decide_declare(
     if topics.partitions + u64::from(declare.partition_count) > PARTITIONS_MAX {
         return Err(DeclareError::Overloaded { retry_after_ms: 60_000 });
     }
-    let placement = |index: u32| {
-        let partition = PartitionId(partition_next + u64::from(index));
-        // Round robin over the shards; written down, so that it is only a rule for new ones.
-        let shard = ShardId((partition.0 % u64::from(shard_count.max(1))) as u32);
-        Placement { partition, shard, epoch_base: 0 }
-    };
     Ok(Topic {
         id: declare.topic,
         namespace: ctx.namespace,
         name: declare.name.clone(),
-        partitions: (0..declare.partition_count).map(placement).collect(),
+        partitions: placements(partition_next, declare.partition_count, shard_count).collect(),
         settings: declare.settings.clone(),
     })
+}
+
+/// New partitions, round robin over the shards; written down, so that it is only a rule for new ones.
+fn placements(partition_next: u64, count: u32, shard_count: u32) -> impl Iterator<Item = Placement> {
+    (0..u64::from(count)).map(move |number| {
+        let partition = PartitionId(partition_next + number);
+        let shard = ShardId((partition.0 % u64::from(shard_count.max(1))) as u32);
+        Placement { partition, shard, epoch_base: 0 }
+    })
+}
+
+/// Decides a change: the topic as it would be, the same one if nothing changes. Changes nothing.
+pub fn decide_alter(
+    topics: &Topics,
+    partition_next: u64,
+    shard_count: u32,
+    ctx: &Ctx,
+    alter: &AlterTopic,
+) -> Result<Arc<Topic>, AlterError> {
+    let topic = topics.get(alter.topic).filter(|topic| topic.namespace == ctx.namespace).ok_or(AlterError::NotFound)?;
+    let resource = Resource::Topic { namespace: topic.namespace, name: &topic.name };
+    if auth::decide(&ctx.principal, ctx.namespace, resource, Action::Alter) == Verdict::Deny {
+        return Err(AlterError::Denied);
+    }
+    let current = topic.partitions.len() as u32;
+    if topic.settings != alter.seen || current != alter.seen_partition_count {
+        return Err(AlterError::Changed);
+    }
+    let more = alter.partition_count.checked_sub(current).ok_or(AlterError::Fewer { current })?;
+    if alter.partition_count > PARTITIONS_PER_TOPIC_MAX {
+        return Err(AlterError::PartitionCount { max: PARTITIONS_PER_TOPIC_MAX });
+    }
+    check_settings(&alter.settings).map_err(AlterError::Setting)?;
+    if topics.partitions + u64::from(more) > PARTITIONS_MAX {
+        return Err(AlterError::Overloaded { retry_after_ms: 60_000 });
+    }
+    if more == 0 && topic.settings == alter.settings {
+        return Ok(topic.clone());
+    }
+    let partitions = topic.partitions.iter().copied().chain(placements(partition_next, more, shard_count));
+    let partitions = partitions.collect();
+    Ok(Arc::new(Topic { partitions, settings: alter.settings.clone(), ..Topic::clone(topic) }))
 }
 
 /// Decides a delete: the topic to be removed.

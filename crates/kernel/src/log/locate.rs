@@ -15,6 +15,7 @@ use crate::format::v1::segment::Block;
 use crate::log::partition::Partition;
 use crate::log::read::{self, BlockRange};
 use crate::log::tail::{Tail, TailEntry};
+use crate::reply::Located;
 use crate::spill::segments::Segments;
 use bytes::Bytes;
 use model::batch::{Header, Records, inflate};
@@ -54,8 +55,27 @@ pub fn search(by: LocateBy) -> Option<Time> {
     match by {
         LocateBy::Timestamp(timestamp_ms) => Some(Time::AtLeast(timestamp_ms)),
         LocateBy::MaxTimestamp => Some(Time::Largest { best: None, seen: Vec::new() }),
-        LocateBy::Start | LocateBy::End => None,
+        LocateBy::Start | LocateBy::End | LocateBy::EpochEnd(_) => None,
     }
+}
+
+/// Where the records of an epoch end. `current` is the partition's epoch now, whether anything was appended in it or not.
+/// Source: Apache Kafka's `LeaderEpochFileCache.endOffsetFor` (behaviour).
+pub fn epoch_end(partition: &Partition, current: LeaderEpoch, epoch: LeaderEpoch) -> Located {
+    let end_of = |leader_epoch: LeaderEpoch, end: Offset| {
+        let offset = Some(end.min(partition.high));
+        Located { offset, timestamp_ms: None, leader_epoch }
+    };
+    if epoch > current {
+        return Located { offset: None, timestamp_ms: None, leader_epoch: current };
+    }
+    let after = partition.epochs.partition_point(|(of, _)| *of <= epoch);
+    let found = match after.checked_sub(1).and_then(|at| partition.epochs.get(at)) {
+        Some((found, _)) if epoch < current => *found,
+        // Nothing is known of epochs before the first; the current one is answered whatever was appended in it.
+        _ => epoch,
+    };
+    end_of(found, partition.epochs.get(after).map_or(partition.high, |(_, first)| *first))
 }
 
 /// Searches from `from` on.

@@ -14,9 +14,11 @@
 
 use crate::error::PublishError;
 use crate::log::partition::Partition;
+use crate::reply::DescribedProducer;
 use model::batch::{Header, sequence_plus};
 use model::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Batches remembered of a producer on a partition: as many as a Kafka producer keeps in flight.
 pub const SEQUENCED_MAX: usize = 5;
@@ -38,12 +40,21 @@ pub struct Producer {
     pub last_ms: u64,
     /// Records taken in this epoch since it became known.
     pub accepted: u64,
+    /// Under which time it stands in the shard's index of the idle. Volatile.
+    pub indexed_ms: u64,
     window: [Sequenced; SEQUENCED_MAX],
 }
 
 impl Producer {
     pub fn new(epoch: ProducerEpoch) -> Producer {
-        Producer { epoch, count: 0, last_ms: 0, accepted: 0, window: [Sequenced::default(); SEQUENCED_MAX] }
+        Producer {
+            epoch,
+            count: 0,
+            last_ms: 0,
+            accepted: 0,
+            indexed_ms: 0,
+            window: [Sequenced::default(); SEQUENCED_MAX],
+        }
     }
 
     /// The remembered batches, oldest first.
@@ -117,20 +128,35 @@ fn behind(sequence: i32, other: i32) -> bool {
     (1..1 << 30).contains(&distance(sequence, other))
 }
 
-/// Folds an appended batch. True when its producer was not known.
+/// The first of a partition's producers, by id.
+pub fn described(producers: &BTreeMap<ProducerId, Producer>, count_max: usize) -> Vec<DescribedProducer> {
+    let describe = |(id, producer): (&ProducerId, &Producer)| DescribedProducer {
+        id: *id,
+        epoch: producer.epoch,
+        last_sequence: producer.sequenced().last().map_or(-1, |batch| batch.last),
+        last_ms: producer.last_ms,
+    };
+    producers.iter().take(count_max).map(describe).collect()
+}
+
+/// Folds an appended batch. True when its producer was not known; it is then to be indexed under the batch's time.
 pub(crate) fn record(producers: &mut BTreeMap<ProducerId, Producer>, header: &Header, appended_ms: u64) -> bool {
     if !header.idempotent() {
         return false;
     }
-    let count = producers.len();
-    let producer = producers.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+    let (producer, is_new) = match producers.entry(header.producer_id) {
+        Entry::Occupied(entry) => (entry.into_mut(), false),
+        Entry::Vacant(entry) => {
+            (entry.insert(Producer { indexed_ms: appended_ms, ..Producer::new(header.producer_epoch) }), true)
+        }
+    };
     if producer.epoch != header.producer_epoch {
-        *producer = Producer::new(header.producer_epoch);
+        *producer = Producer { indexed_ms: producer.indexed_ms, ..Producer::new(header.producer_epoch) };
     }
     let batch =
         Sequenced { first: header.base_sequence, last: header.last_sequence(), base_offset: header.base_offset };
     producer.push(batch, appended_ms);
-    producers.len() > count
+    is_new
 }
 
 /// Batches of unknown producers that were refused for want of room, or because their partition is not placed yet. Until the refused one comes again, later ones of the same
@@ -158,6 +184,23 @@ impl Gaps {
         if first.0 < header.producer_epoch || earlier {
             *first = refused;
         }
+    }
+
+    /// How many are remembered.
+    pub fn count(&self) -> usize {
+        self.by_producer.len()
+    }
+
+    /// The partition is gone: nothing is sent to it again.
+    pub fn forget(&mut self, partition: PartitionId) {
+        if self.by_producer.is_empty() {
+            return;
+        }
+        let (first, last) = ((partition, ProducerId(i64::MIN)), (partition, ProducerId(i64::MAX)));
+        let gone: Vec<(PartitionId, ProducerId)> = self.by_producer.range(first..=last).map(|(key, _)| *key).collect();
+        gone.iter().for_each(|key| {
+            self.by_producer.remove(key);
+        });
     }
 
     /// The sequence that must come before this batch, which by the rules alone could be appended.
@@ -271,6 +314,10 @@ mod tests {
         assert_eq!(gaps.expected(&partition, &header(5)), Some(4));
         assert_eq!(gaps.expected(&partition, &header(3)), None, "it comes before");
         assert_eq!(gaps.expected(&partition, &header(4)), None, "and makes its producer known");
+        gaps.refused(partition.id, Some(&partition), &header(4));
+        gaps.refused(PartitionId(1), None, &header(4));
+        gaps.forget(partition.id);
+        assert_eq!(gaps.count(), 1, "of the other partition");
     }
 
     #[test]

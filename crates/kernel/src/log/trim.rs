@@ -76,10 +76,11 @@ fn moved(partition: &Partition, start: Offset) -> Option<Offset> {
     (start > partition.start).then_some(start)
 }
 
-fn stored_bytes(partition: &Partition, segments: &Segments) -> u64 {
+/// What the partition's records take, as stored.
+pub fn stored_bytes(partition: &Partition, segments: &Segments) -> u64 {
     // What a trim has taken of a run lies in its segment as long as the rest does, but is stored no more: counted, it would make
     // every pass find the same surplus again.
-    let runs = partition.runs.iter().filter_map(|run_ref| {
+    let runs = partition.runs.iter().filter(|run_ref| run_ref.end > partition.start).filter_map(|run_ref| {
         let (index, run) = segments.run(run_ref)?;
         if run_ref.first >= partition.start {
             return Some(run.bytes);

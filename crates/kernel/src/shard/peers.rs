@@ -4,19 +4,21 @@
 //! Owns: the cell's side (what peers must still confirm, when the catalog is published) and the owner's side (making and dropping
 //! partitions). Must not know: how messages travel; they arrive in order, or both sides restart.
 //!
-//! A topic is visible, and its declare answered, when it and all its partitions are durable. A message leaves when what it rests on
-//! is durable, so a peer never makes or drops a partition on account of something a crash takes back. No outbox is kept: after a
-//! start the cell sends every peer all topics (`Reconcile`), and the peer makes what is missing and drops what is not named.
+//! A topic is visible, and its declare answered, when it and all its partitions are durable; a change of it likewise, and until
+//! then heads see the topic as it was. A message leaves when what it rests on is durable, so a peer never makes, changes or drops a
+//! partition on account of something a crash takes back. No outbox is kept: after a start the cell sends every peer all topics
+//! (`Reconcile`), and the peer makes what is missing, takes the settings that are new, and drops what is not named.
+//! Each `Place` is confirmed by one `Placed`, so that what confirms an earlier change is not taken for the confirmation of a later.
 
 use crate::catalog::{Catalog, Topic, cell};
-use crate::command::{Ctx, DeclareTopic};
+use crate::command::{AlterTopic, Ctx, DeclareTopic};
 use crate::effect::Effect;
-use crate::error::{DeclareError, DeleteError};
+use crate::error::{AlterError, DeclareError, DeleteError};
 use crate::format::v1::entry::Record;
 use crate::format::v1::object::hosted_of;
-use crate::log::partition::HostedRow;
+use crate::log::partition::{Hosted, HostedRow};
 use crate::quota::DELAY_MS_MAX;
-use crate::reply::{Declared, Reply};
+use crate::reply::{Altered, Declared, Reply};
 use crate::shard::{Shard, ShardMessage};
 use model::limits::PARTITIONS_PER_TOPIC_MAX;
 use model::{HolderId, Lsn, PartitionId, ShardEpoch, ShardId, Ticket, TopicId};
@@ -27,7 +29,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     shard_epochs: Option<Arc<[ShardEpoch]>>,
-    /// Topics whose partitions are not all confirmed.
+    /// Topics whose partitions or settings are not all confirmed.
     pending: BTreeMap<TopicId, Pending>,
     /// The visible catalog must be published anew at the end of this drain, with these replies behind it.
     catalog_changed: bool,
@@ -36,7 +38,10 @@ pub(super) struct Peers {
 
 #[derive(Debug)]
 struct Pending {
-    unconfirmed: BTreeSet<ShardId>,
+    /// What heads go on seeing: the topic before it was changed, nothing while it is new.
+    visible: Option<Arc<Topic>>,
+    /// How often each peer must still confirm.
+    unconfirmed: BTreeMap<ShardId, u32>,
     replies: Vec<(HolderId, Ticket, Reply)>,
 }
 
@@ -68,16 +73,23 @@ impl Shard {
 
     pub(super) fn declare_topic(&mut self, ctx: &Ctx, ticket: Ticket, declare: &DeclareTopic) {
         if let Err(error) = self.try_declare(ctx, ticket, declare) {
-            let reply = Reply::Declared(Err(error.clone()));
             // Who is told that it exists may use it at once, so it must be visible by then.
             let existing = self.state.topics.catalog.named(ctx.namespace, &declare.name).map(|topic| topic.id);
-            if error == DeclareError::Exists
-                && let Some(pending) = existing.and_then(|id| self.peers.pending.get_mut(&id))
-            {
-                return pending.replies.push((ctx.holder, ticket, reply));
-            }
-            let after = if self.failed { Lsn(0) } else { self.state.topics.last_lsn };
-            self.reply_after(after, ctx.holder, ticket, reply);
+            let existing = existing.filter(|_| error == DeclareError::Exists);
+            self.reply_with_topic(existing, ctx.holder, ticket, Reply::Declared(Err(error)));
+        }
+    }
+
+    /// Answers something about a topic when heads see the topic as the answer has it.
+    fn reply_with_topic(&mut self, id: Option<TopicId>, holder: HolderId, ticket: Ticket, reply: Reply) {
+        if self.failed {
+            self.reply_now(holder, ticket, reply);
+        } else if let Some(pending) = id.and_then(|id| self.peers.pending.get_mut(&id)) {
+            pending.replies.push((holder, ticket, reply));
+        } else if self.peers.catalog_changed {
+            self.peers.after_catalog.push((holder, ticket, reply));
+        } else {
+            self.reply_after(self.state.topics.last_lsn, holder, ticket, reply);
         }
     }
 
@@ -102,29 +114,90 @@ impl Shard {
                 false => DeclareError::Overloaded { retry_after_ms: DELAY_MS_MAX as u32 },
             });
         }
-        let mut records = vec![Record::TopicPut(topic.clone())];
         let rows = rows_of(&topic, self.config.shard);
-        if !rows.is_empty() {
-            records.push(Record::PartitionPut { hosted: hosted_of(&topic), rows });
+        self.put_topic(None, topic, rows, (ctx.holder, ticket, reply));
+        Ok(())
+    }
+
+    pub(super) fn alter_topic(&mut self, ctx: &Ctx, ticket: Ticket, alter: &AlterTopic) {
+        if let Err(error) = self.try_alter(ctx, ticket, alter) {
+            // Who is told that it has changed looks again, and must then see it.
+            let changed = (error == AlterError::Changed).then_some(alter.topic);
+            self.reply_with_topic(changed, ctx.holder, ticket, Reply::Altered(Err(error)));
+        }
+    }
+
+    fn try_alter(&mut self, ctx: &Ctx, ticket: Ticket, alter: &AlterTopic) -> Result<(), AlterError> {
+        if !self.is_cell() {
+            return Err(AlterError::NotOwner);
+        }
+        if self.failed {
+            return Err(AlterError::LogFailed);
+        }
+        let (topics, next) = (&self.state.topics, self.state.partition_next);
+        let topic = cell::decide_alter(topics, next, self.config.shard_count, ctx, alter)?;
+        let reply = Reply::Altered(Ok(Altered { topic: topic.id, partition_count: alter.partition_count }));
+        let before = self.state.topics.get(topic.id).cloned();
+        let is_same = before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &topic));
+        if alter.validate_only || is_same {
+            self.reply_with_topic(Some(topic.id), ctx.holder, ticket, reply);
+            return Ok(());
+        }
+        if !self.admission.fits(self.tail_bytes(), 1) {
+            return Err(match self.spill.no_space() {
+                true => AlterError::StorageFull,
+                false => AlterError::Overloaded { retry_after_ms: DELAY_MS_MAX as u32 },
+            });
+        }
+        let rows = self.missing_rows(&topic);
+        self.put_topic(before, topic, rows, (ctx.holder, ticket, reply));
+        Ok(())
+    }
+
+    /// Logs a topic as it is from now on, with the partitions that are to be made here, and has its other shards follow. The reply
+    /// leaves when they have.
+    fn put_topic(
+        &mut self,
+        before: Option<Arc<Topic>>,
+        topic: Arc<Topic>,
+        rows: Vec<HostedRow>,
+        reply: (HolderId, Ticket, Reply),
+    ) {
+        let mut records = vec![Record::TopicPut(topic.clone())];
+        let hosted = hosted_of(&topic);
+        if !rows.is_empty() || self.hosts_otherwise(&hosted) {
+            records.push(Record::PartitionPut { hosted, rows });
         }
         let lsn = self.log_group(records);
-        let unconfirmed: BTreeSet<ShardId> = topic
-            .partitions
-            .iter()
-            .map(|placement| placement.shard)
-            .filter(|shard| *shard != self.config.shard)
-            .collect();
-        for shard in &unconfirmed {
+        let placed = topic.partitions.iter().map(|placement| placement.shard);
+        let peers: BTreeSet<ShardId> = placed.filter(|shard| *shard != self.config.shard).collect();
+        for shard in &peers {
             let message = ShardMessage::Place { topic: topic.clone() };
             self.emit_after(lsn, Effect::Send { shard: *shard, message });
         }
-        let replies = vec![(ctx.holder, ticket, reply)];
-        if unconfirmed.is_empty() {
-            self.topic_changed(replies);
-        } else {
-            self.peers.pending.insert(topic.id, Pending { unconfirmed, replies });
+        // What was pending before is still what heads see; it has a say in nothing else.
+        if peers.is_empty() {
+            return self.topic_changed(vec![reply]);
         }
-        Ok(())
+        let pending = self.peers.pending.entry(topic.id);
+        let pending =
+            pending.or_insert_with(|| Pending { visible: before, unconfirmed: BTreeMap::new(), replies: Vec::new() });
+        pending.replies.push(reply);
+        for shard in peers {
+            *pending.unconfirmed.entry(shard).or_default() += 1;
+        }
+    }
+
+    /// Partitions of the topic are here under other settings.
+    fn hosts_otherwise(&self, hosted: &Hosted) -> bool {
+        self.state.hosted.get(&hosted.topic).is_some_and(|here| *here.hosted != *hosted)
+    }
+
+    /// The partitions of a topic that belong here and are not here.
+    fn missing_rows(&self, topic: &Topic) -> Vec<HostedRow> {
+        let mut rows = rows_of(topic, self.config.shard);
+        rows.retain(|row| self.state.partitions.get(row.partition).is_none());
+        rows
     }
 
     pub(super) fn delete_topic(&mut self, ctx: &Ctx, ticket: Ticket, id: TopicId) {
@@ -171,8 +244,11 @@ impl Shard {
         }
         let after = self.state.topics.last_lsn;
         let mut catalog: Catalog = self.state.topics.catalog.clone();
-        for id in self.peers.pending.keys() {
+        for (id, pending) in &self.peers.pending {
             catalog.remove(*id);
+            if let Some(topic) = &pending.visible {
+                catalog.insert(topic.clone());
+            }
         }
         if self.peers.shard_epochs.is_some() {
             self.emit_after(after, Effect::Catalog(catalog));
@@ -199,10 +275,16 @@ impl Shard {
                 for partitions in partitions.chunks(PARTITIONS_PER_TOPIC_MAX as usize) {
                     self.log(Record::PartitionDrop { partitions: partitions.to_vec() });
                 }
-                topics.into_iter().for_each(|topic| self.place(from, &topic));
+                topics.into_iter().for_each(|topic| self.place(&topic));
             }
-            ShardMessage::Place { topic } => self.place(from, &topic),
+            ShardMessage::Place { topic } => {
+                self.place(&topic);
+                let message = ShardMessage::Placed { topic: topic.id };
+                self.emit_after(self.state.placement_lsn, Effect::Send { shard: from, message });
+            }
             ShardMessage::Unplace { partitions } => {
+                // Those that never came here, too.
+                partitions.iter().for_each(|id| self.gaps.forget(*id));
                 let here = |id: &PartitionId| self.state.partitions.get(*id).is_some();
                 let partitions: Vec<PartitionId> = partitions.into_iter().filter(here).collect();
                 if !partitions.is_empty() {
@@ -214,21 +296,23 @@ impl Shard {
         }
     }
 
-    /// Makes the partitions of a topic that belong here and are missing, and confirms them when they are durable.
-    fn place(&mut self, home: ShardId, topic: &Topic) {
-        let rows = rows_of(topic, self.config.shard);
-        let missing: Vec<HostedRow> =
-            rows.into_iter().filter(|row| self.state.partitions.get(row.partition).is_none()).collect();
-        if !missing.is_empty() {
-            self.log(Record::PartitionPut { hosted: hosted_of(topic), rows: missing });
+    /// Makes the partitions of a topic that belong here and are missing, and has those that are here follow its settings.
+    fn place(&mut self, topic: &Topic) {
+        let hosted = hosted_of(topic);
+        let rows = self.missing_rows(topic);
+        if !rows.is_empty() || self.hosts_otherwise(&hosted) {
+            self.log(Record::PartitionPut { hosted, rows });
         }
-        let message = ShardMessage::Placed { topic: topic.id };
-        self.emit_after(self.state.placement_lsn, Effect::Send { shard: home, message });
     }
 
     fn placed(&mut self, from: ShardId, id: TopicId) {
         let Some(pending) = self.peers.pending.get_mut(&id) else { return };
-        pending.unconfirmed.remove(&from);
+        if let Some(count) = pending.unconfirmed.get_mut(&from) {
+            *count -= 1;
+            if *count == 0 {
+                pending.unconfirmed.remove(&from);
+            }
+        }
         if pending.unconfirmed.is_empty()
             && let Some(pending) = self.peers.pending.remove(&id)
         {

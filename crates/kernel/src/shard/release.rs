@@ -5,7 +5,8 @@
 
 use crate::effect::Effect;
 use crate::error::{
-    CoordinatorError, DeclareError, DeleteError, LocateError, ProducerError, PublishError, ReadError, TrimError,
+    AlterError, CoordinatorError, DeclareError, DeleteError, DescribeError, LocateError, ProducerError, PublishError,
+    ReadError, TrimError,
 };
 use crate::log::partition::Partition;
 use crate::reply::{Published, Reply};
@@ -199,6 +200,8 @@ pub(super) fn log_failed(reply: &Reply) -> Reply {
         Reply::Located(_) => Reply::Located(Err(LocateError::Storage)),
         Reply::Trimmed(_) => Reply::Trimmed(Err(TrimError::LogFailed)),
         Reply::Declared(_) => Reply::Declared(Err(DeclareError::LogFailed)),
+        Reply::Altered(_) => Reply::Altered(Err(AlterError::LogFailed)),
+        Reply::Described(_) => Reply::Described(Err(DescribeError::LogFailed)),
         Reply::Deleted(_) => Reply::Deleted(Err(DeleteError::LogFailed)),
         Reply::Producer(_) => Reply::Producer(Err(ProducerError::LogFailed)),
         Reply::Coordinated(_) => Reply::Coordinated(Err(CoordinatorError::LogFailed)),

@@ -3,8 +3,10 @@
 
 use super::script::values;
 use super::system::{Out, System};
-use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
-use crate::error::{PublishError, ReadError};
+use crate::command::{
+    AlterTopic, Command, DeclareTopic, Describe, Isolation, Origin, Publish, Read, TopicSettings, Trim,
+};
+use crate::error::{AlterError, PublishError, ReadError};
 use crate::reply::Reply;
 use crate::shard::ShardConfig;
 use bytes::Bytes;
@@ -40,6 +42,13 @@ enum Step {
     Count {
         name: u8,
     },
+    /// The topic's largest batch grows, and perhaps the topic.
+    Alter {
+        partitions: u32,
+    },
+    Describe {
+        partition: u64,
+    },
     Sync(usize),
     Complete,
     Checkpoint,
@@ -60,6 +69,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(partition, from, bytes_max)| Step::Read { partition, from, bytes_max }),
         1 => (0..PARTITIONS, 0..4u64).prop_map(|(partition, part)| Step::Trim { partition, part }),
         1 => (0..3u8).prop_map(|name| Step::Count { name }),
+        1 => (0..2u32).prop_map(|partitions| Step::Alter { partitions }),
+        1 => (0..PARTITIONS).prop_map(|partition| Step::Describe { partition }),
         6 => (1..4usize).prop_map(Step::Sync),
         8 => Just(Step::Complete),
         1 => Just(Step::Checkpoint),
@@ -87,6 +98,8 @@ enum Asked {
     Repeat { partition: u64, offset: u64 },
     Read { partition: u64, from: u64 },
     Trim { partition: u64 },
+    Alter { altered: (u32, u32) },
+    Describe { partition: u64 },
     Other,
 }
 
@@ -98,6 +111,8 @@ struct Check {
     order: Vec<Vec<u64>>,
     ticket: u64,
     counts: BTreeMap<u8, u64>,
+    /// The topic's largest batch and partition count: as acknowledged.
+    altered: (u32, u32),
 }
 
 impl Check {
@@ -117,7 +132,18 @@ impl Check {
         (system.hold_wal, system.hold_blobs) = (true, true);
         let logs = vec![Log::default(); PARTITIONS as usize];
         let order = vec![Vec::new(); PARTITIONS as usize];
-        Check { system, logs, asked: BTreeMap::new(), order, ticket: 0, counts: BTreeMap::new() }
+        let altered = (TopicSettings::default().batch_bytes_max, PARTITIONS as u32);
+        Check { system, logs, asked: BTreeMap::new(), order, ticket: 0, counts: BTreeMap::new(), altered }
+    }
+
+    /// The topic's largest batch and partition count: as decided, and as heads see them.
+    fn topic(&self) -> ((u32, u32), (u32, u32)) {
+        let ctx = super::system::ctx(1);
+        let of = |catalog: &crate::Catalog| {
+            let topic = catalog.by_name(&ctx, "t").expect("the topic");
+            (topic.settings.batch_bytes_max, topic.partitions.len() as u32)
+        };
+        (of(self.system.members[0].shard.catalog()), of(&self.system.catalog))
     }
 
     fn shard_of(&self, partition: u64) -> ShardId {
@@ -195,6 +221,27 @@ impl Check {
                 let command = Command::Coordinator { which: super::counter::COUNTER, input: vec![b'a' + name].into() };
                 *self.counts.entry(*name).or_default() += 1;
                 self.submit(ShardId(0), Asked::Other, command);
+            }
+            Step::Alter { partitions } => {
+                let seen = self.system.members[0].shard.catalog().by_name(&super::system::ctx(1), "t").cloned();
+                let seen = seen.expect("the topic");
+                let count = seen.partitions.len() as u32;
+                let batch_bytes_max = seen.settings.batch_bytes_max + 1;
+                let alter = AlterTopic {
+                    topic: seen.id,
+                    seen: seen.settings.clone(),
+                    seen_partition_count: count,
+                    settings: TopicSettings { batch_bytes_max, ..seen.settings.clone() },
+                    partition_count: count + partitions,
+                    validate_only: false,
+                };
+                let altered = (batch_bytes_max, count + partitions);
+                self.submit(ShardId(0), Asked::Alter { altered }, Command::AlterTopic(alter));
+            }
+            Step::Describe { partition } => {
+                let describe = Describe { partition: PartitionId(*partition), producers_max: 10 };
+                let asked = Asked::Describe { partition: *partition };
+                self.submit(self.shard_of(*partition), asked, Command::Describe(describe));
             }
             Step::Sync(count) => {
                 self.system.sync(*count);
@@ -290,6 +337,24 @@ impl Check {
                 assert!(trimmed.start.0 >= log.start);
                 log.start = trimmed.start.0;
             }
+            (Asked::Alter { altered }, Reply::Altered(Ok(_))) => {
+                // A later change may have become visible with it.
+                let (_, visible) = self.topic();
+                assert!(visible.0 >= altered.0 && visible.1 >= altered.1, "{visible:?} is seen, not {altered:?}");
+                for member in &self.system.members {
+                    for topic in member.shard.state.hosted.values() {
+                        assert!(topic.hosted.batch_bytes_max >= altered.0, "a shard acts upon earlier settings");
+                    }
+                }
+                self.altered = self.altered.max(altered);
+            }
+            (Asked::Alter { .. }, Reply::Altered(Err(AlterError::StorageFull | AlterError::Overloaded { .. }))) => {}
+            (Asked::Describe { partition }, Reply::Described(Ok(described))) => {
+                let log = &self.logs[partition as usize];
+                assert!(described.high.0 >= log.safe && described.start.0 >= log.start);
+                assert_eq!(described.stored_bytes == 0, described.start == described.high, "{described:?}");
+                assert!(described.producers.len() <= 1);
+            }
             (Asked::Other, Reply::Coordinated(Ok(_))) => {}
             (asked, reply) => panic!("{asked:?} was answered with {reply:?}"),
         }
@@ -323,6 +388,22 @@ impl Check {
             assert_eq!(known, high, "partition {partition}: the known batches end where the log ends");
         }
         self.asked.clear();
+        let (decided, visible) = self.topic();
+        assert_eq!(decided, visible, "what was decided and survived is seen");
+        assert!(decided >= self.altered && decided.1 >= self.altered.1, "an acknowledged change is kept");
+        self.altered = decided;
+    }
+
+    /// Every shard has its partitions of the topic, and acts upon its settings.
+    fn is_placed(&self) {
+        let ((batch_bytes_max, count), visible) = self.topic();
+        assert_eq!((batch_bytes_max, count), visible);
+        let shards = self.system.members.iter().map(|member| &member.shard.state);
+        let placed: usize = shards.clone().map(|state| state.partitions.len()).sum();
+        assert_eq!(placed, count as usize);
+        for hosted in shards.flat_map(|state| state.hosted.values()) {
+            assert_eq!(hosted.hosted.batch_bytes_max, batch_bytes_max);
+        }
     }
 
     /// Everything comes to rest, and every partition is read from its start to its end.
@@ -332,6 +413,7 @@ impl Check {
         self.system.advance(10_000);
         self.look();
         assert!(self.asked.is_empty(), "every question was answered: {:?}", self.asked);
+        self.is_placed();
         self.read_all();
         self.system.checkpoint();
         self.system.advance(1);

@@ -4,7 +4,10 @@
 
 use super::counter::COUNTER;
 use super::system::{Out, System};
-use crate::command::{Command, DeclareTopic, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings, Trim};
+use crate::command::{
+    AlterTopic, Command, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings,
+    Trim,
+};
 use crate::reply::{ReadReply, Reply};
 use crate::shard::ShardConfig;
 use bytes::Bytes;
@@ -145,6 +148,42 @@ impl Script {
                 };
                 self.system.submit(ShardId(0), holder, ticket, Command::DeclareTopic(declare));
             }
+            "alter" => {
+                let topic = self.topics.get(line.words[1]).copied().unwrap_or(TopicId::NONE);
+                let known = self.system.members[0].shard.catalog().by_id(&super::system::ctx(0), topic).cloned();
+                let mut seen = known.as_ref().map_or(TopicSettings::default(), |topic| topic.settings.clone());
+                let count = known.map_or(1, |topic| topic.partitions.len() as u32);
+                let settings = TopicSettings {
+                    retention_ms: line.number("retention_ms").or(seen.retention_ms),
+                    batch_bytes_max: line.number("batch_max").unwrap_or(seen.batch_bytes_max),
+                    ..seen.clone()
+                };
+                if line.options.contains_key("stale") {
+                    seen.batch_bytes_max += 1;
+                }
+                let alter = AlterTopic {
+                    topic,
+                    seen,
+                    seen_partition_count: line.number("seen").unwrap_or(count),
+                    settings,
+                    partition_count: line.number("partitions").unwrap_or(count),
+                    validate_only: line.options.contains_key("validate"),
+                };
+                let shard = ShardId(line.number("shard").unwrap_or(0));
+                self.system.submit(shard, holder, ticket, Command::AlterTopic(alter));
+            }
+            "describe" => {
+                let (shard, partition) = self.partition(line.words[1]);
+                let describe = Describe { partition, producers_max: line.number("max").unwrap_or(10) };
+                self.system.submit(shard, holder, ticket, Command::Describe(describe));
+            }
+            "settings" => {
+                for topic in self.system.catalog.topics(&super::system::ctx(1)) {
+                    let settings = &topic.settings;
+                    let (retention_ms, batch_max) = (settings.retention_ms, settings.batch_bytes_max);
+                    writeln!(extra, "{} retention {retention_ms:?} batch {batch_max}", topic.name).expect("text");
+                }
+            }
             "delete" => {
                 let topic = self.topics.remove(line.words[1]).unwrap_or(TopicId::NONE);
                 self.system.submit(ShardId(0), holder, ticket, Command::DeleteTopic { topic });
@@ -170,6 +209,9 @@ impl Script {
             "locate" => {
                 let (shard, partition) = self.partition(line.words[1]);
                 let by = match (line.words.get(2), line.number("time")) {
+                    _ if line.options.contains_key("epoch") => {
+                        LocateBy::EpochEnd(LeaderEpoch(line.number("epoch").expect("epoch=")))
+                    }
                     (_, Some(time)) => LocateBy::Timestamp(time),
                     (Some(&"start"), _) => LocateBy::Start,
                     (Some(&"end"), _) => LocateBy::End,
@@ -283,6 +325,15 @@ fn describe(reply: &Reply) -> String {
         },
         Reply::Trimmed(Ok(trimmed)) => format!("start {}", trimmed.start),
         Reply::Declared(Ok(declared)) => format!("declared {} partitions", declared.partition_count),
+        Reply::Altered(Ok(altered)) => format!("altered {} partitions", altered.partition_count),
+        Reply::Described(Ok(described)) => {
+            let mut out = format!("{}..{} {} bytes", described.start, described.high, described.stored_bytes);
+            for producer in &described.producers {
+                write!(out, " producer {} epoch {}", producer.id, producer.epoch).expect("text");
+                write!(out, " sequence {}", producer.last_sequence).expect("text");
+            }
+            out
+        }
         Reply::Deleted(Ok(())) => "deleted".to_string(),
         Reply::Producer(Ok(ready)) => format!("producer {} epoch {}", ready.id, ready.epoch),
         Reply::Coordinated(Ok(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
@@ -291,6 +342,8 @@ fn describe(reply: &Reply) -> String {
         Reply::Located(Err(error)) => format!("error {error:?}"),
         Reply::Trimmed(Err(error)) => format!("error {error:?}"),
         Reply::Declared(Err(error)) => format!("error {error:?}"),
+        Reply::Altered(Err(error)) => format!("error {error:?}"),
+        Reply::Described(Err(error)) => format!("error {error:?}"),
         Reply::Deleted(Err(error)) => format!("error {error:?}"),
         Reply::Producer(Err(error)) => format!("error {error:?}"),
         Reply::Coordinated(Err(error)) => format!("error {error:?}"),
@@ -370,4 +423,6 @@ scripts!(
     producer_ids,
     coordinator,
     log_failure,
+    altered_topics,
+    epoch_ends,
 );
