@@ -61,6 +61,9 @@ pub fn shard(shard: &Shard) -> Result<(), String> {
     if producers as u64 != shard.state.producer_count {
         return Err(format!("{producers} producers are there, {} are counted", shard.state.producer_count));
     }
+    if shard.state.producers_idle.len() != producers {
+        return Err(format!("{producers} producers are there, {} are indexed", shard.state.producers_idle.len()));
+    }
     Ok(())
 }
 

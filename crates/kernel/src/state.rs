@@ -29,6 +29,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+/// Most leader epochs remembered of a partition: one is added when something is appended in a new one, after a start. Beyond, the
+/// oldest is forgotten; who asks for its end is told the start of the next that is known, which is never too low.
+const EPOCHS_MAX: usize = 1_000;
+
 /// Partitions by id: found by hash, walked in the order of their ids.
 #[derive(Debug)]
 pub struct Partitions {
@@ -111,7 +115,7 @@ pub struct State {
     pub producer_ids_lsn: Lsn,
     /// Partitions changed by the frame being folded, once each.
     pub touched: Vec<PartitionId>,
-    /// Producers by idle time, as it was when they were entered here: the true time is never earlier.
+    /// Producers by idle time, as it was when they were entered here (`Producer::indexed_ms`): the true time is never earlier.
     pub producers_idle: BTreeSet<(u64, PartitionId, ProducerId)>,
     pub producer_count: u64,
     /// What partitions that are gone leave behind, for the shard to act upon when that is durable.
@@ -149,6 +153,9 @@ impl State {
             Record::Trim { partition, before } => {
                 if let Some(partition) = self.change(*partition, lsn) {
                     partition.start = partition.start.max((*before).min(partition.next));
+                    // The epoch that the start stands in is the first that is still asked for.
+                    let needed = partition.epochs.partition_point(|(_, first)| *first <= partition.start);
+                    partition.epochs.drain(..needed.saturating_sub(1));
                 }
             }
             Record::TopicPut(topic) => {
@@ -180,10 +187,12 @@ impl State {
                 self.producer_next = self.producer_next.max(*next);
             }
             Record::ProducerForget { partition, producer } => {
-                if let Some(partition) = self.change(*partition, lsn)
-                    && partition.producers.remove(producer).is_some()
+                let id = *partition;
+                if let Some(partition) = self.change(id, lsn)
+                    && let Some(known) = partition.producers.remove(producer)
                 {
                     self.producer_count -= 1;
+                    self.producers_idle.remove(&(known.indexed_ms, id, *producer));
                 }
             }
             Record::Note { which, note } => {
@@ -205,6 +214,9 @@ impl State {
         partition.tail_bytes += u64::from(entry.bytes);
         partition.next = entry.end();
         if partition.epochs.last().is_none_or(|(epoch, _)| *epoch < header.leader_epoch) {
+            if partition.epochs.len() >= EPOCHS_MAX {
+                partition.epochs.remove(0);
+            }
             partition.epochs.push((header.leader_epoch, header.base_offset));
         }
         let is_new = producers::record(&mut partition.producers, header, append.appended_ms);
@@ -242,6 +254,8 @@ impl State {
                 None => {
                     let mut partition = Partition::new(hosted.clone(), *row);
                     partition.last_lsn = lsn;
+                    // What is appended to it in this frame becomes visible with the frame.
+                    self.touched.push(row.partition);
                     self.changes.made(&mut partition);
                     self.partitions.insert(partition);
                 }
@@ -259,6 +273,9 @@ impl State {
         let Some(mut partition) = self.partitions.remove(id) else { return };
         self.changes.dropped(&mut partition);
         self.producer_count -= partition.producers.len() as u64;
+        for (producer, known) in &partition.producers {
+            self.producers_idle.remove(&(known.indexed_ms, id, *producer));
+        }
         let topic = partition.hosted.topic;
         if let Some(hosted) = self.hosted.get_mut(&topic) {
             hosted.partitions.remove(&id);
@@ -329,7 +346,8 @@ impl State {
         (partition.start, partition.next) = (object.start, object.next);
         (partition.epochs, partition.producers) = (object.epochs, object.producers);
         self.producer_count += partition.producers.len() as u64;
-        for (producer, known) in &partition.producers {
+        for (producer, known) in &mut partition.producers {
+            known.indexed_ms = known.last_ms;
             self.producers_idle.insert((known.last_ms, id, *producer));
         }
         self.partitions.insert(partition);

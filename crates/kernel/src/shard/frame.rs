@@ -132,6 +132,7 @@ impl Shard {
             self.make_visible(&touched);
         }
         let dropped = std::mem::take(&mut self.state.dropped);
+        dropped.iter().for_each(|partition| self.gaps.forget(partition.id));
         for run in dropped.iter().flat_map(|partition| &partition.runs) {
             self.segments.release(run.segment);
         }

@@ -201,6 +201,7 @@ fn settle_partitions(state: &mut State, segments: &mut Segments) {
         if planted(Bug::DuplicateAfterRestart) {
             state.producer_count -= partition.producers.len() as u64;
             partition.producers.clear();
+            state.producers_idle.clear();
         }
         if planted(Bug::OffsetReuse)
             && let Some(last) = partition.tail.pop_back()

@@ -120,9 +120,11 @@ impl Shard {
     /// The index is only as new as the last look, which is what makes it free on the way of an append.
     fn forget_longest_idle(&mut self, before_ms: u64) {
         let Some((entered_ms, id, producer)) = self.state.producers_idle.pop_first() else { return };
-        let known = self.state.partitions.get(id).and_then(|partition| partition.producers.get(&producer));
-        let Some(last_ms) = known.map(|known| known.last_ms) else { return };
+        let partition = self.state.partitions.get_mut(id);
+        let Some(known) = partition.and_then(|partition| partition.producers.get_mut(&producer)) else { return };
+        let last_ms = known.last_ms;
         if last_ms > entered_ms || last_ms >= before_ms {
+            known.indexed_ms = last_ms;
             self.state.producers_idle.insert((last_ms, id, producer));
         } else {
             self.log(Record::ProducerForget { partition: id, producer });

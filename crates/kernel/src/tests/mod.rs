@@ -4,6 +4,7 @@
 mod counter;
 mod faults;
 mod figures;
+mod leftovers;
 mod model_check;
 mod script;
 mod system;
