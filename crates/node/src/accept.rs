@@ -26,6 +26,8 @@ use tokio::sync::watch;
 const REST_AFTER_ERROR: Duration = Duration::from_millis(20);
 /// Connections that the system completes before they are accepted.
 const BACKLOG: i32 = 1024;
+/// Local addresses for which what clients are told is kept.
+const LOCAL_ADDRESSES_MAX: usize = 64;
 
 /// A socket that listens, and what its clients are told.
 pub struct Bound {
@@ -112,8 +114,10 @@ impl Bound {
     }
 }
 
-/// Listens with a backlog of our own choice; an address in use by another listener is an error.
+/// Listens with a backlog of our own choice; an address in use by another listener is an error. An IPv4 address that is written
+/// as an IPv6 one (`[::ffff:127.0.0.1]`) is the IPv4 address.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     if address.is_ipv6() && !address.ip().is_unspecified() {
         socket.set_only_v6(true)?;
@@ -130,7 +134,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 struct Told {
     settings: Arc<head_kafka::Settings>,
     as_reached: bool,
-    /// At most one a local address of this machine.
+    /// By local address of this machine. A machine may own a whole network (IPv6 prefixes are routed to single hosts): beyond
+    /// `LOCAL_ADDRESSES_MAX` they are made anew for each connection.
     by_address: HashMap<IpAddr, Arc<head_kafka::Settings>>,
 }
 
@@ -138,12 +143,20 @@ impl Told {
     fn to(&mut self, stream: &TcpStream) -> Arc<head_kafka::Settings> {
         let reached = if self.as_reached { stream.local_addr().ok() } else { None };
         let Some(reached) = reached else { return self.settings.clone() };
-        let told = self.by_address.entry(reached.ip()).or_insert_with(|| {
-            let mut settings = (*self.settings).clone();
-            settings.advertised_host = Arc::from(reached.ip().to_canonical().to_string());
-            Arc::new(settings)
-        });
-        told.clone()
+        self.at(reached.ip())
+    }
+
+    fn at(&mut self, reached: IpAddr) -> Arc<head_kafka::Settings> {
+        if let Some(told) = self.by_address.get(&reached) {
+            return told.clone();
+        }
+        let mut settings = (*self.settings).clone();
+        settings.advertised_host = Arc::from(reached.to_canonical().to_string());
+        let told = Arc::new(settings);
+        if self.by_address.len() < LOCAL_ADDRESSES_MAX {
+            self.by_address.insert(reached, told.clone());
+        }
+        told
     }
 }
 
@@ -192,5 +205,23 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.shared.admission.leave(self.peer, &self.outbox);
         self.shared.node.metrics.connections.sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_address_they_came_to_and_what_is_kept_of_that_is_bounded() {
+        let settings = Arc::new(head_kafka::Settings::default());
+        let mut told = Told { settings, as_reached: true, by_address: HashMap::new() };
+        for number in 0..1000_u16 {
+            let reached = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, number]);
+            assert_eq!(*told.at(reached).advertised_host, reached.to_string());
+        }
+        assert_eq!(told.by_address.len(), LOCAL_ADDRESSES_MAX);
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0xc000, 0x0201]);
+        assert_eq!(*told.at(mapped).advertised_host, *"192.0.2.1");
     }
 }

@@ -103,3 +103,14 @@ fn listeners_of_the_file_are_bound_and_told_to_clients() {
     assert_eq!(told(0), ("127.0.0.1".to_owned(), i32::from(node.kafka.port())));
     assert_eq!(told(1), ("broker.example".to_owned(), 19092));
 }
+
+#[test]
+fn an_ipv4_address_may_be_written_as_an_ipv6_one() {
+    let dir = TestDir::new();
+    let mut command = serve(&dir.data());
+    command.args(["--kafka", "[::ffff:127.0.0.1]:0", "--http", "[::ffff:127.0.0.1]:0"]);
+    let node = Node::from(command);
+    assert_eq!((node.kafka.ip().to_string(), node.http.ip().to_string()), ("127.0.0.1".into(), "127.0.0.1".into()));
+    let answer = crate::client::Client::connect(node.kafka).make_topic("t");
+    assert_eq!(answer.brokers[0].host.as_str(), "127.0.0.1");
+}
