@@ -17,8 +17,7 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
-const DAY: u64 = 24 * HOUR;
+const DAY: u64 = 24 * 3_600 * SECOND;
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -151,8 +150,8 @@ settings! {
 
     threads_cold_read: u64 = "threads.cold_read", Kind::Count { min: 1, max: 256 }, "2", None,
         "Threads that read stored segments.";
-    shutdown_drain_ms: u64 = "shutdown.drain_ms", Kind::Time { min_ms: 0, max_ms: HOUR }, "2s", None,
-        "How long a stopping node waits for requests that are under way.";
+    shutdown_drain_ms: u64 = "shutdown.drain_ms", Kind::Time { min_ms: 0, max_ms: 3 * SECOND }, "2s", None,
+        "How long a stopping node waits for requests that are under way. The whole stop, checkpoint included, takes 5s at most.";
 
     log_format: String = "log.format", Kind::Choice(&["text", "json"]), "text", Some(("log-format", "FORMAT")),
         "How log lines on standard error look.";
