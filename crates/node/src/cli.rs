@@ -32,6 +32,7 @@ pub fn main() -> ExitCode {
         None => serve(&matches),
         Some(("serve", matches)) => serve(matches),
         Some(("settings", matches)) => show_settings(matches),
+        Some(("ready", matches)) => ready(matches),
         Some(("version", _)) => {
             println!("polylog {}", crate::VERSION);
             ExitCode::SUCCESS
@@ -78,6 +79,10 @@ fn command() -> Command {
             with_settings(Command::new("settings"))
                 .arg(json())
                 .about("Lists all settings: value, default, range, meaning"),
+        )
+        .subcommand(
+            with_settings(Command::new("ready"))
+                .about("Asks the node of this machine (at http.bind) whether it serves: 0 if it does, 1 if not"),
         )
         .subcommand(
             Command::new("fsck")
@@ -180,6 +185,23 @@ fn serve(matches: &ArgMatches) -> ExitCode {
     let ready_fd = matches.get_one::<u32>("ready-json").copied();
     match crate::serve::run(&loaded, ready_fd) {
         Ok(code) => ExitCode::from(code),
+        Err(why) => {
+            eprintln!("polylog: {why}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+fn ready(matches: &ArgMatches) -> ExitCode {
+    let loaded = match load(matches) {
+        Ok(loaded) => loaded,
+        Err(error) => return usage(&error),
+    };
+    match crate::ready::ask(loaded.settings.http_bind) {
+        Ok(phase) => {
+            println!("{phase}");
+            ExitCode::SUCCESS
+        }
         Err(why) => {
             eprintln!("polylog: {why}");
             ExitCode::from(EXIT_FAILED)

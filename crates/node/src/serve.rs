@@ -19,6 +19,7 @@ use crate::connection::Bounds;
 use crate::failure::{self, Failure};
 use crate::http::{self, Pages};
 use crate::node::{Node, Parts};
+use crate::notify::Notify;
 use crate::request_memory::RequestMemory;
 use crate::settings::{Listener, Loaded, Settings};
 use crate::shard_cell::Mail;
@@ -55,6 +56,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let started = Instant::now();
     let settings = &loaded.settings;
     check_bind_rule(settings, &loaded.kafka_listeners)?;
+    let notify = Notify::from_env();
     let open_files_max = machine::raise_open_files();
     let memory_bytes = machine::memory_limit_bytes();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,6 +86,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let pages = Arc::new(Pages { health: health.clone(), metrics: metrics.clone(), node: OnceLock::new() });
     let http_address = http::start(settings.http_bind, pages.clone())?;
 
+    notify.status("recovering");
     let clock = Clock::start();
     let recovered = storage.recover(&health, clock)?;
     let parts = Parts {
@@ -139,6 +142,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     if let Some(fd) = ready_fd {
         report.write_to(fd)?;
     }
+    notify.ready(&report.line());
 
     let ending = runtime.block_on(signals.or_failure(&node));
     let _ = stop.send(true);
@@ -146,6 +150,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         Ending::Asked(signal) => {
             let asked_at = Instant::now();
             tracing::info!(signal, "stopping");
+            notify.stopping(&format!("stopping after {signal}"));
             let drain = Duration::from_millis(settings.shutdown_drain_ms);
             runtime.block_on(stop_gently(&node, drain, asked_at + STOP_MAX - LOG_STOP));
             threads.stop(&node, asked_at + STOP_MAX);
@@ -153,6 +158,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
             if node.failure.happened() { failure::EXIT_CODE } else { 0 }
         }
         Ending::Failed => {
+            notify.status(&node.health.phase().to_string());
             runtime.block_on(tokio::time::sleep(LAST_ANSWERS));
             failure::EXIT_CODE
         }
@@ -368,10 +374,19 @@ impl Report {
         }
     }
 
+    fn kafka_addresses(&self) -> String {
+        let addresses: Vec<String> = self.kafka.iter().map(|listener| listener.address.to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// For a service manager.
+    fn line(&self) -> String {
+        format!("serving Kafka clients on {}, HTTP on {}", self.kafka_addresses(), self.http)
+    }
+
     fn log(&self) {
-        let kafka: Vec<String> = self.kafka.iter().map(|listener| listener.address.to_string()).collect();
         tracing::info!(
-            kafka = kafka.join(","),
+            kafka = self.kafka_addresses(),
             http = %self.http,
             cluster_id = self.cluster_id,
             storage = self.storage,

@@ -7,4 +7,5 @@ mod bad_peers;
 mod client;
 mod life;
 mod process;
+mod service;
 mod settings;
