@@ -7,6 +7,7 @@
 //! Standard library and serde_json only, so that it compiles in a few seconds on a cold machine.
 
 mod conformance;
+mod deploy;
 mod fuzz;
 mod process;
 mod programs;

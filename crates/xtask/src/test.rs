@@ -7,7 +7,7 @@ use crate::process;
 use crate::programs;
 use crate::report::Report;
 use crate::workspace::Workspace;
-use crate::{conformance, fuzz, readme, tidy};
+use crate::{conformance, deploy, fuzz, readme, tidy};
 use std::process::Command;
 use std::time::Instant;
 
@@ -24,6 +24,11 @@ const STEPS: &[Step] = &[
     Step { name: "unit", about: "cargo test: unit, property, contract, script and node tests", run: unit },
     Step { name: "sim", about: "simulator seeds with one shard and two, planted bugs found", run: sim },
     Step { name: "conformance", about: "real clients and bad input against the real broker", run: conformance::step },
+    Step {
+        name: "deploy",
+        about: "the systemd unit and the container image, by the tools that use them",
+        run: deploy::step,
+    },
     Step { name: "torture", about: "kill -9 under load, a few rounds", run: torture },
     Step { name: "readme", about: "the blocks of README.md, as a user would run them", run: readme::step },
     Step { name: "fuzz", about: "each fuzz target for a moment, where the tools are", run: fuzz::step },
