@@ -20,6 +20,7 @@ pub mod process;
 pub mod records;
 pub mod rng;
 pub mod scenarios;
+pub mod service;
 pub mod shrink;
 pub mod sometimes;
 pub mod value;

@@ -7,7 +7,9 @@
 use crate::clock::Clock;
 use crate::disk::{DiskHandle, SimDisk};
 use crate::rng::Rng;
+use head_kafka::coordinator::{GroupSettings, Groups};
 use kernel::command::Command;
+use kernel::coordinator::Coordinator;
 use kernel::shard::{Loaded, OpenError, Shard, ShardConfig, ShardFigures, ShardMessage};
 use kernel::spill::Work;
 use kernel::{Catalog, Ctx, Effect, Reply};
@@ -29,6 +31,7 @@ pub struct Settings {
     pub slot_count_max: u32,
     pub retention_check_ms: u64,
     pub producers_max: u32,
+    pub groups: GroupSettings,
     /// How long computation off the shard takes, at most.
     pub work_us: u64,
     /// How long a message between shards takes, at most.
@@ -127,7 +130,8 @@ impl Process {
             let (wal, opened) = LocalWal::open(disk.handle(), options, from).map_err(StartError::Wal)?;
             let WalOpened { copied_forward, next, .. } = opened;
             let torn = opened.torn_at.is_some();
-            let shard = Shard::open(config, loaded, opened, Vec::new(), clock.now()).map_err(StartError::Open)?;
+            let coordinators: Vec<Box<dyn Coordinator>> = vec![Box::new(Groups::new(settings.groups.clone()))];
+            let shard = Shard::open(config, loaded, opened, coordinators, clock.now()).map_err(StartError::Open)?;
             let recovered = Lsn(next.0 - 1);
             found.push(Found { copied_forward, torn, recovered, state_hash: shard.state_hash(), from });
             units.push(Unit { shard, wal, blobs, touched: true, durable: recovered, puts_under_way: 0, prepare_us: 0 });

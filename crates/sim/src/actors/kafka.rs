@@ -6,24 +6,53 @@
 
 use crate::rng::Rng;
 use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FetchRequest, FetchResponse,
-    InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader,
-};
+use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Message, Request, StrBytes};
 use std::collections::VecDeque;
 
-/// An answer, decoded.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    Versions(ApiVersionsResponse),
-    Metadata(MetadataResponse),
-    Producer(InitProducerIdResponse),
-    Produced(ProduceResponse),
-    Fetched(FetchResponse),
-    Offsets(ListOffsetsResponse),
-    Created(CreateTopicsResponse),
+/// Declares the answers that are understood.
+macro_rules! answers {
+    ($( $variant:ident($request:ident, $response:ident), )*) => {
+        /// An answer, decoded.
+        #[derive(Clone, Debug)]
+        pub enum Answer {
+            $( $variant($response), )*
+        }
+
+        impl Answer {
+            fn read<T>(body: &mut Bytes, open: &Open<T>) -> Result<Answer, String> {
+                match open.key {
+                    $( $request::KEY => decode::<$response, T>(body, open).map(Answer::$variant), )*
+                    other => Err(format!("api {other} was never asked")),
+                }
+            }
+        }
+    };
+}
+
+answers! {
+    Versions(ApiVersionsRequest, ApiVersionsResponse),
+    Metadata(MetadataRequest, MetadataResponse),
+    Producer(InitProducerIdRequest, InitProducerIdResponse),
+    Produced(ProduceRequest, ProduceResponse),
+    Fetched(FetchRequest, FetchResponse),
+    Offsets(ListOffsetsRequest, ListOffsetsResponse),
+    Created(CreateTopicsRequest, CreateTopicsResponse),
+    Deleted(DeleteTopicsRequest, DeleteTopicsResponse),
+    Partitioned(CreatePartitionsRequest, CreatePartitionsResponse),
+    Trimmed(DeleteRecordsRequest, DeleteRecordsResponse),
+    Altered(IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse),
+    Coordinator(FindCoordinatorRequest, FindCoordinatorResponse),
+    Joined(JoinGroupRequest, JoinGroupResponse),
+    Synced(SyncGroupRequest, SyncGroupResponse),
+    Beaten(HeartbeatRequest, HeartbeatResponse),
+    Left(LeaveGroupRequest, LeaveGroupResponse),
+    Committed(OffsetCommitRequest, OffsetCommitResponse),
+    Recalled(OffsetFetchRequest, OffsetFetchResponse),
+    Forgotten(OffsetDeleteRequest, OffsetDeleteResponse),
+    Described(DescribeGroupsRequest, DescribeGroupsResponse),
+    Listed(ListGroupsRequest, ListGroupsResponse),
+    Removed(DeleteGroupsRequest, DeleteGroupsResponse),
 }
 
 /// What was asked and is not answered; `T` is the asker's note.
@@ -114,16 +143,7 @@ impl<T> Line<T> {
         self.input.advance(4);
         let mut body = self.input.split_to(length).freeze();
         let Some(open) = self.open.pop_front() else { return Err("an answer to nothing that was asked".into()) };
-        let answer = match open.key {
-            ApiVersionsRequest::KEY => decode::<ApiVersionsResponse, T>(&mut body, &open).map(Answer::Versions),
-            MetadataRequest::KEY => decode::<MetadataResponse, T>(&mut body, &open).map(Answer::Metadata),
-            InitProducerIdRequest::KEY => decode::<InitProducerIdResponse, T>(&mut body, &open).map(Answer::Producer),
-            ProduceRequest::KEY => decode::<ProduceResponse, T>(&mut body, &open).map(Answer::Produced),
-            FetchRequest::KEY => decode::<FetchResponse, T>(&mut body, &open).map(Answer::Fetched),
-            ListOffsetsRequest::KEY => decode::<ListOffsetsResponse, T>(&mut body, &open).map(Answer::Offsets),
-            CreateTopicsRequest::KEY => decode::<CreateTopicsResponse, T>(&mut body, &open).map(Answer::Created),
-            other => Err(format!("api {other} was never asked")),
-        }?;
+        let answer = Answer::read(&mut body, &open)?;
         Ok(Some((open.note, answer)))
     }
 }

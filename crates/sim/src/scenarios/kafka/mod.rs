@@ -2,8 +2,8 @@
 //! Kafka clients on byte streams: the head's sessions, the kernel and the local medium under everything that can go wrong between
 //! a client and a disk.
 //!
-//! Owns: clients (a topic maker, producers, consumers), their connections, the server's sessions. Must not know: how requests are
-//! encoded (`actors/kafka.rs`), how the head works.
+//! Owns: clients (a topic maker, producers, consumers). Must not know: how requests are encoded (`actors/kafka.rs`), how they travel
+//! and are served (`service.rs`), how the head works.
 //!
 //! At the end: heal, let producers finish and consumers catch up (one that does not is stuck), die once more, let a new consumer
 //! read everything, judge.
@@ -16,15 +16,14 @@ use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
 use crate::guard::guard;
 use crate::history::{Event, History, Op, Producer as Sender};
-use crate::network::{Arrival, Manner, Pipe};
-use crate::process::Output;
+use crate::network::Arrival;
 use crate::records;
 use crate::rng::{Rng, scatter};
+use crate::service::Service;
 use crate::value;
 use crate::world::{Death, Refused, World};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use head_kafka::Settings;
-use head_kafka::session::Session;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -36,13 +35,10 @@ use kafka_protocol::messages::{
     TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use kernel::auth::Principal;
-use kernel::{Command, Ctx};
 use model::batch::{Numbering, sequence_plus};
-use model::{HolderId, NamespaceId, ProducerEpoch, ProducerId, ShardId, Ticket};
+use model::{ProducerEpoch, ProducerId};
 use plan::{Options, Planned, Step};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 type Uuid = [u8; 16];
 type Checked = Result<(), String>;
@@ -114,29 +110,12 @@ struct Client {
     stopped: bool,
 }
 
-struct Link {
-    manner: Manner,
-    up: Pipe,
-    down: Pipe,
-    server: Option<Server>,
-}
-
-struct Server {
-    session: Session,
-    input: BytesMut,
-    fresh: bool,
-    blocked: bool,
-}
-
 struct Run<'a> {
     world: World,
     options: &'a Options,
     history: History,
-    settings: Arc<Settings>,
     clients: Vec<Client>,
-    links: BTreeMap<u64, Link>,
-    next_link: u64,
-    net: Rng,
+    service: Service,
     /// Topics as clients learnt them.
     topics: BTreeMap<u32, Uuid>,
     next_values: Vec<u64>,
@@ -151,10 +130,6 @@ const DRAINER: u32 = 201;
 
 fn name_of(topic: u32) -> TopicName {
     TopicName(StrBytes::from_string(format!("topic-{topic}")))
-}
-
-fn ctx(link: u64) -> Ctx {
-    Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(link) }
 }
 
 impl<'a> Run<'a> {
@@ -179,11 +154,13 @@ impl<'a> Run<'a> {
             world,
             options,
             history: History::default(),
-            settings: Arc::new(Settings::default()),
             clients,
-            links: BTreeMap::new(),
-            next_link: 1,
-            net: Rng::of(setup.seed, 102),
+            service: Service::new(
+                setup.seed,
+                Settings::default(),
+                options.manners.clone(),
+                storage.settings.shard_count,
+            ),
             topics: BTreeMap::new(),
             next_values: (0..options.producers).map(value::first_of_client).collect(),
             acked: BTreeMap::new(),
@@ -238,19 +215,7 @@ impl<'a> Run<'a> {
     fn restart(&mut self, death: Death) -> Checked {
         let now_us = self.world.clock.us();
         self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
-        let mut rng = self.net.clone();
-        for link in self.links.values_mut().filter(|link| link.server.is_some()) {
-            link.server = None;
-            link.up.die();
-            // A killed process's system closes its connections; after a loss of power nobody says anything.
-            if death == Death::Kill || rng.percent(50) {
-                link.down.lose();
-                link.down.end(now_us, link.manner, &mut rng);
-            } else {
-                link.down.die();
-            }
-        }
-        self.net = rng;
+        self.service.died(now_us, death);
         self.start()
     }
 
@@ -258,18 +223,11 @@ impl<'a> Run<'a> {
         loop {
             self.turn()?;
             let now_us = self.world.clock.us();
-            let links = self.links.values().flat_map(|link| {
-                let timer = link.server.as_ref().and_then(|server| server.session.poll_timeout());
-                [link.up.next_due_us(), link.down.next_due_us(), timer]
-            });
             let clients = self.clients.iter().flat_map(|client| {
-                [
-                    client.boxes_due_us(),
-                    Some(client.not_before_us),
-                    client.line.waiting_since_us().map(|at| at + REQUEST_US_MAX),
-                ]
+                let request = client.line.waiting_since_us().map(|at| at + REQUEST_US_MAX);
+                [client.boxes_due_us(), Some(client.not_before_us), request].into_iter().flatten()
             });
-            let later = links.chain(clients).flatten().filter(|due| *due > now_us);
+            let later = self.service.dues().chain(clients).filter(|due| *due > now_us);
             let Some(next) = later.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us) else {
                 self.world.clock.advance_to(until_us);
                 return Ok(());
@@ -282,35 +240,16 @@ impl<'a> Run<'a> {
     fn turn(&mut self) -> Checked {
         loop {
             let Some(outputs) = self.world.pump() else { return self.restart(self.world.fuse_death) };
-            let now = self.world.clock.now();
-            let catalog = self.world.process().catalog().clone();
             let mut busy = !outputs.is_empty();
-            for output in outputs {
-                let (holder, what) = match output {
-                    Output::Reply { holder, ticket, reply } => (holder, Ok((ticket, reply))),
-                    Output::Wake { holder, watch } => (holder, Err(watch)),
-                };
-                let Some(server) = self.links.get_mut(&holder.0).and_then(|link| link.server.as_mut()) else {
-                    continue;
-                };
-                match what {
-                    Ok((ticket, reply)) => server.session.handle_reply(now, &catalog, ticket, reply),
-                    Err(watch) => server.session.handle_wake(now, &catalog, watch),
-                }
-                server.fresh = true;
-            }
+            self.service.deliver(&mut self.world, outputs);
             if self.world.failed() {
                 self.world.sightings.saw("failed sync ended the process");
                 // What was answered before the end may still leave.
-                for id in self.links.keys().copied().collect::<Vec<_>>() {
-                    self.flush(id);
-                }
+                self.service.flush_all(&mut self.world);
                 self.world.die(Death::Kill);
                 return self.restart(Death::Kill);
             }
-            for id in self.links.keys().copied().collect::<Vec<_>>() {
-                busy |= self.serve(id)?;
-            }
+            busy |= self.service.serve(&mut self.world)?;
             for client in 0..self.clients.len() {
                 busy |= self.act(client)?;
             }
@@ -320,106 +259,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    // The server's end.
-
-    /// Does what is due on one connection.
-    fn serve(&mut self, id: u64) -> Result<bool, String> {
-        let now = self.world.clock.now();
-        let catalog = self.world.process().catalog().clone();
-        let Some(link) = self.links.get_mut(&id) else { return Ok(false) };
-        let mut busy = false;
-        let mut close = None;
-        while let Some(arrival) = link.up.arrived(now.mono_us) {
-            busy = true;
-            let Some(server) = link.server.as_mut() else { continue };
-            match arrival {
-                Arrival::Bytes(bytes) => {
-                    server.input.extend_from_slice(&bytes);
-                    server.fresh = true;
-                    if server.session.wants_input()
-                        && let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input)
-                    {
-                        close = Some(reason.reason);
-                        break;
-                    }
-                    server.blocked = !server.session.wants_input();
-                }
-                Arrival::End => {
-                    close = Some("the client left".into());
-                    break;
-                }
-            }
-        }
-        if let Some(server) = link.server.as_mut() {
-            if server.blocked && server.session.wants_input() && close.is_none() {
-                server.fresh = true;
-                busy = true;
-                if let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input) {
-                    close = Some(reason.reason);
-                }
-                server.blocked = !server.session.wants_input();
-            }
-            if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) && close.is_none() {
-                server.fresh = true;
-                busy = true;
-                if let Err(reason) = server.session.handle_timeout(now, &catalog) {
-                    close = Some(reason.reason);
-                } else if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) {
-                    return Err("a session asks for a time-out in the past again".into());
-                }
-            }
-        }
-        busy |= self.flush(id);
-        if let Some(reason) = close {
-            self.world.clock.note(40, [id, 0, 0], format_args!("connection {id} closed by the server: {reason}"));
-            let Some(link) = self.links.get_mut(&id) else { return Ok(true) };
-            if link.server.take().is_some() {
-                link.down.end(now.mono_us, link.manner, &mut self.net);
-                for shard in 0..self.options.storage.settings.shard_count {
-                    self.world.process().submit(ShardId(shard), &ctx(id), Ticket(0), Command::Gone);
-                }
-            }
-            busy = true;
-        }
-        Ok(busy)
-    }
-
-    /// Commands to the shards, bytes to the client.
-    fn flush(&mut self, id: u64) -> bool {
-        let now_us = self.world.clock.us();
-        let Some(link) = self.links.get_mut(&id) else { return false };
-        let Some(server) = link.server.as_mut().filter(|server| server.fresh) else { return false };
-        server.fresh = false;
-        let mut busy = false;
-        while let Some((shard, ticket, command)) = server.session.poll_command() {
-            self.world.process().submit(shard, &ctx(id), ticket, command);
-            busy = true;
-        }
-        while let Some(bytes) = server.session.poll_output() {
-            self.world.clock.note(
-                41,
-                [id, bytes.len() as u64, 0],
-                format_args!("connection {id} <- {} bytes", bytes.len()),
-            );
-            link.down.send(now_us, link.manner, &mut self.net, bytes);
-            busy = true;
-        }
-        while server.session.poll_served().is_some() {}
-        busy
-    }
-
     // The clients' end.
 
     fn cut(&mut self, client: usize, half_open: bool) {
-        let now_us = self.world.clock.us();
-        if let Some(link) = self.clients[client].link.and_then(|id| self.links.get_mut(&id)) {
-            self.world.sightings.saw(if half_open { "connection half open" } else { "connection cut" });
-            if half_open {
-                link.up.die();
-            } else {
-                link.up.lose();
-                link.up.end(now_us, link.manner, &mut self.net);
-            }
+        if let Some(id) = self.clients[client].link {
+            self.service.cut(&mut self.world, id, half_open);
         }
         self.lost(client);
     }
@@ -429,13 +273,7 @@ impl<'a> Run<'a> {
         let now_us = self.world.clock.us();
         let state = &mut self.clients[client];
         let Some(id) = state.link.take() else { return };
-        self.world.clock.note(42, [id, client as u64, 0], format_args!("client {client} lost connection {id}"));
-        if let Some(link) = self.links.get_mut(&id) {
-            link.down.die();
-            if link.server.is_none() {
-                self.links.remove(&id);
-            }
-        }
+        self.service.forget(&self.world, id, client);
         while let Some(note) = state.line.forget_last() {
             if let Note::Fetch(reads) = note {
                 for (_, op, _) in reads {
@@ -464,15 +302,8 @@ impl<'a> Run<'a> {
     }
 
     fn send(&mut self, client: usize, bytes: Bytes) {
-        let now_us = self.world.clock.us();
-        let Some(id) = self.clients[client].link else { return };
-        self.world.clock.note(
-            43,
-            [id, bytes.len() as u64, 0],
-            format_args!("connection {id} -> {} bytes", bytes.len()),
-        );
-        if let Some(link) = self.links.get_mut(&id) {
-            link.up.send(now_us, link.manner, &mut self.net, bytes);
+        if let Some(id) = self.clients[client].link {
+            self.service.send(&self.world, id, bytes);
         }
     }
 
@@ -488,7 +319,7 @@ impl<'a> Run<'a> {
             return Ok(true);
         }
         let Some(_) = self.clients[client].link else {
-            self.connect(client);
+            self.clients[client].link = Some(self.service.open(&self.world, client));
             return Ok(true);
         };
         if !self.clients[client].introduced {
@@ -508,18 +339,6 @@ impl<'a> Run<'a> {
             Kind::Consumer { .. } => self.consume(client),
         };
         Ok(busy)
-    }
-
-    fn connect(&mut self, client: usize) {
-        let id = self.next_link;
-        self.next_link += 1;
-        let manner = self.net.pick(&self.options.manners);
-        let session = Session::new(self.settings.clone(), ctx(id), self.net.bits(), self.world.clock.now());
-        let server = Some(Server { session, input: BytesMut::new(), fresh: true, blocked: false });
-        let link = Link { manner, up: Pipe::default(), down: Pipe::default(), server };
-        self.world.clock.note(44, [id, client as u64, 0], format_args!("client {client} opens connection {id}"));
-        self.links.insert(id, link);
-        self.clients[client].link = Some(id);
     }
 
     fn introduce(&mut self, client: usize) {
@@ -762,7 +581,7 @@ impl<'a> Run<'a> {
         let now_us = self.world.clock.us();
         let Some(id) = self.clients[client].link else { return Ok(false) };
         let mut busy = false;
-        while let Some(arrival) = self.links.get_mut(&id).and_then(|link| link.down.arrived(now_us)) {
+        while let Some(arrival) = self.service.arrived(now_us, id) {
             busy = true;
             match arrival {
                 Arrival::Bytes(bytes) => self.clients[client].line.take(&bytes)?,

@@ -9,6 +9,7 @@ use crate::disk::{Knobs, Tear};
 use crate::process::Settings;
 use crate::rng::Rng;
 use crate::world::Death;
+use head_kafka::coordinator::GroupSettings;
 
 /// What a seed chooses for the whole run.
 #[derive(Clone, Debug)]
@@ -168,6 +169,7 @@ fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
         slot_count_max: slots as u32 + 8,
         retention_check_ms: rng.pick(&[20, 200, 2000]),
         producers_max: 1000,
+        groups: GroupSettings::default(),
         work_us: rng.pick(&[0, 100, 5000]),
         message_us: rng.pick(&[0, 50, 2000]),
     };
