@@ -37,11 +37,17 @@ class Page:
         self.results = results
         self.ours = {(result["client"], result["feature"]): OUTCOMES[result["outcome"]] for result in results if result["client"]}
         self.theirs = {(result["client"], result["feature"]): OUTCOMES[result["outcome"]] for result in peer if result["client"]}
+        # Programs that are run for what they do, not for features that clients share.
+        shared = {feature for feature, _ in titles()}
+        self.programs = {result["client"]: result["version"] for result in results if result["client"]}
+        for result in results:
+            if result["feature"] in shared:
+                self.programs.pop(result["client"], None)
         self.peer = {result["case"]: result for result in peer}
         # kcat is whatever the system has; the others are pinned.
         self.versions = {}
         for result in results:
-            if result["client"]:
+            if result["client"] and result["client"] not in self.programs:
                 self.versions.setdefault(result["client"], "" if result["client"] == "kcat" else result["version"])
 
     def cell(self, client, feature):
@@ -64,6 +70,15 @@ class Page:
         print("Every compression, headers and nulls, written by the one on the left and read by the one above:")
         print()
         self.table(names, [(f"cross_read {name}", name) for name in names])
+        for program, version in self.programs.items():
+            print(f"{program} {version}: what was tried.")
+            print()
+            print("| | |")
+            print("|---|---|")
+            for result in self.results:
+                if result["client"] == program:
+                    print(f"| {result['feature']} | {self.cell(program, result['feature'])} |")
+            print()
         print("By hand-made bytes and by other programs:")
         print()
         for result in self.results:

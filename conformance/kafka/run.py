@@ -12,6 +12,7 @@ import clients
 import cross
 import disk_full
 import features
+import tools
 from apache_kafka import ApacheKafka
 from broker import Broker, Served
 from case import ALONE, Case, Skip, expect, run_all
@@ -19,7 +20,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = []
+MORE = [tools]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 
