@@ -16,6 +16,9 @@ class Record:
     timestamp_ms: Optional[int] = None
     # Known of a record that was read.
     offset: Optional[int] = None
+    # Known of a record that a member of a group read.
+    topic: Optional[str] = None
+    partition: Optional[int] = None
 
     def content(self):
         """What must come back as it was sent."""

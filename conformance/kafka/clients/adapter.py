@@ -7,6 +7,12 @@ An adapter translates and does nothing else: no retry, no check, no default of i
 from abc import ABC, abstractmethod
 
 
+# Long: only a case that waits for its end makes it short.
+SESSION_MS = 30_000
+# Short, so that a member hears soon that its group changes.
+HEARTBEAT_MS = 500
+
+
 class Client(ABC):
     """One client library at one broker address."""
 
@@ -17,6 +23,8 @@ class Client(ABC):
     says_null_headers = True
     says_empty_apart_from_null = True
     says_neither_key_nor_value = True
+    # Its members commit by themselves, soon and when they leave, and cannot be told to.
+    commits_itself = False
 
     def __init__(self, address):
         self.address = address
@@ -55,6 +63,48 @@ class Client(ABC):
     @abstractmethod
     def topics(self):
         """Names of all topics."""
+
+    def describe_configs(self, kind, name):
+        """{key: (value, source)} of a "topic" or "broker"; the source by its number in the protocol, or None where it is not told."""
+        raise NotImplementedError
+
+    def alter_configs(self, kind, name, settings):
+        """Sets some keys, and leaves the others as they are; None takes a key back to its default."""
+        raise NotImplementedError
+
+    def create_partitions(self, topic, count):
+        raise NotImplementedError
+
+    def delete_records(self, topic, partition, before):
+        """The first offset that is left."""
+        raise NotImplementedError
+
+    def groups(self):
+        """Names of all groups."""
+        raise NotImplementedError
+
+    def describe_group(self, group):
+        """(state in lower case, how many members)."""
+        raise NotImplementedError
+
+    def delete_group(self, group):
+        raise NotImplementedError
+
+    def group_offsets(self, group):
+        """{(topic, partition): offset} of what a group committed."""
+        raise NotImplementedError
+
+    def set_group_offset(self, group, topic, partition, offset):
+        """As an administrator, for a group without members."""
+        raise NotImplementedError
+
+    def describe_cluster(self):
+        """(cluster id, id of the controller, [(id, host, port)])."""
+        raise NotImplementedError
+
+    def member(self, group, topics, *, assignor=None, instance=None, session_ms=SESSION_MS):
+        """A `Member` that joins at once. `assignor`: the protocol's name, or the client's default."""
+        raise NotImplementedError
 
     def close(self):
         """Lets go of what the client holds."""
@@ -102,3 +152,42 @@ class Reader(ABC):
 
     def close(self):
         """Lets go of what the reader holds."""
+
+
+class Member(ABC):
+    """One member of a group, in a process of its own, reading from the earliest record where its group committed nothing.
+
+    It polls all the while. Nothing is committed but what `commit` says (see `commits_itself`)."""
+
+    @abstractmethod
+    def take(self, count, deadline_s):
+        """At most `count` records that came since it was asked last; waits for the first of them until the deadline."""
+
+    @abstractmethod
+    def assigned(self):
+        """{(topic, partition)} as it knows it."""
+
+    def changes(self):
+        """How many assignments it was given so far."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def commit(self, offsets):
+        """{(topic, partition): offset of the next record to read}; waits, and raises `Refused`."""
+
+    def seek(self, topic, partition, offset):
+        raise NotImplementedError
+
+    def pause(self, topic, partition):
+        raise NotImplementedError
+
+    def resume(self, topic, partition):
+        raise NotImplementedError
+
+    @abstractmethod
+    def leave(self):
+        """Tells its group, and ends."""
+
+    @abstractmethod
+    def kill(self):
+        """Ends without a word."""

@@ -8,12 +8,17 @@ import threading
 import time
 
 import aiokafka
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import KafkaError, for_code
 
 from case import Refused
-from clients.adapter import Client, Producer, Reader
+from clients.adapter import HEARTBEAT_MS, Client, Producer, Reader
+from clients.line_program import LineMember, member_command
 from records import Record
 
 CALL_S_MAX = 60
@@ -137,8 +142,124 @@ class Aiokafka(Client):
     def topics(self):
         return set(self.loop.run(self.with_admin(lambda admin: admin.list_topics())))
 
+    def describe_configs(self, kind, name):
+        resource = ConfigResource(KINDS[kind], name)
+        (answer,) = self.loop.run(self.with_admin(lambda admin: admin.describe_configs([resource])))
+        ((code, text, _, _, settings),) = answer.resources
+        if code:
+            raise Refused(code, text)
+        return {entry[0]: (entry[1], entry[3]) for entry in settings}
+
+    def alter_configs(self, kind, name, settings):
+        resource = ConfigResource(KINDS[kind], name, settings)
+        (answer,) = self.loop.run(self.with_admin(lambda admin: admin.alter_configs([resource])))
+        ((code, text, *_),) = answer.resources
+        if code:
+            raise Refused(code, text)
+
+    def create_partitions(self, topic, count):
+        answer = self.loop.run(self.with_admin(lambda admin: admin.create_partitions({topic: NewPartitions(count)})))
+        for _, code, text in answer.topic_errors:
+            if code:
+                raise Refused(code, text)
+
+    def delete_records(self, topic, partition, before):
+        place = TopicPartition(topic, partition)
+        return self.loop.run(self.with_admin(lambda admin: admin.delete_records({place: RecordsToDelete(before)})))[place]
+
+    def groups(self):
+        return {name for name, *_ in self.loop.run(self.with_admin(lambda admin: admin.list_consumer_groups()))}
+
+    def describe_group(self, group):
+        (answer,) = self.loop.run(self.with_admin(lambda admin: admin.describe_consumer_groups([group])))
+        ((code, _, state, _, _, members, *_),) = answer.groups
+        if code:
+            raise Refused(code, for_code(code).__name__)
+        return state.lower(), len(members)
+
+    def group_offsets(self, group):
+        told = self.loop.run(self.with_admin(lambda admin: admin.list_consumer_group_offsets(group)))
+        return {(place.topic, place.partition): each.offset for place, each in told.items()}
+
+    def describe_cluster(self):
+        told = self.loop.run(self.with_admin(lambda admin: admin.describe_cluster()))
+        brokers = [(broker["node_id"], broker["host"], broker["port"]) for broker in told["brokers"]]
+        return told["cluster_id"], told["controller_id"], brokers
+
+    def member(self, group, topics, **settings):
+        return LineMember(member_command(self), self.name, group, topics, **settings)
+
     def close(self):
         self.loop.close()
+
+
+KINDS = {"topic": ConfigResourceType.TOPIC, "broker": ConfigResourceType.BROKER}
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+}
+
+
+class AiokafkaMember(ConsumerRebalanceListener):
+    """In a process of its own (member_program.py)."""
+
+    def __init__(self, address, group, topics, assignor, instance, session_ms):
+        named = {} if assignor is None else {"partition_assignment_strategy": [ASSIGNORS[assignor]]}
+        self.changes = 0
+        self.loop = Loop()
+
+        async def start():
+            inner = AIOKafkaConsumer(
+                bootstrap_servers=address,
+                group_id=group,
+                group_instance_id=instance,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                session_timeout_ms=session_ms,
+                heartbeat_interval_ms=HEARTBEAT_MS,
+                **named,
+            )
+            inner.subscribe(topics, listener=self)
+            await inner.start()
+            return inner
+
+        self.inner = self.loop.run(start())
+
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        self.changes += 1
+
+    def poll(self, wait_s):
+        polled = self.loop.run(self.inner.getmany(timeout_ms=int(wait_s * 1000), max_records=500))
+        return [read(message) for messages in polled.values() for message in messages]
+
+    def assigned(self):
+        return {(place.topic, place.partition) for place in self.inner.assignment()}
+
+    def commit(self, offsets):
+        self.loop.run(self.inner.commit({TopicPartition(*place): offset for place, offset in offsets.items()}))
+
+    def seek(self, topic, partition, offset):
+        self.inner.seek(TopicPartition(topic, partition), offset)
+
+    def pause(self, topic, partition):
+        self.inner.pause(TopicPartition(topic, partition))
+
+    def resume(self, topic, partition):
+        self.inner.resume(TopicPartition(topic, partition))
+
+    def leave(self):
+        self.loop.run(self.inner.stop())
+
+
+def read(message):
+    headers = tuple((name, value) for name, value in message.headers)
+    return Record(
+        message.key, message.value, headers, message.timestamp, message.offset, message.topic, message.partition
+    )
 
 
 class AiokafkaProducer(Producer):
@@ -210,9 +331,7 @@ class AiokafkaReader(Reader):
             while len(records) < count and (left := end - time.monotonic()) > 0:
                 polled = await self.inner.getmany(timeout_ms=int(left * 1000) + 1, max_records=count - len(records))
                 for messages in polled.values():
-                    for message in messages:
-                        headers = tuple((name, value) for name, value in message.headers)
-                        records.append(Record(message.key, message.value, headers, message.timestamp, message.offset))
+                    records += map(read, messages)
             return records
 
         return self.loop.run(take(), deadline_s + CALL_S_MAX)

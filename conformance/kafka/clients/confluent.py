@@ -4,11 +4,14 @@
 import time
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType,
+)
 
 from case import Refused, expect
-from clients.adapter import Client, Producer, Reader
+from clients.adapter import HEARTBEAT_MS, Client, Producer, Reader
+from clients.line_program import LineMember, member_command
 from records import Record
 
 CALL_S_MAX = 30
@@ -82,9 +85,122 @@ class Confluent(Client):
     def topics(self):
         return set(self.admin().list_topics(timeout=CALL_S_MAX).topics)
 
+    def told(self, futures):
+        (future,) = futures.values()
+        return refusing(future.result, CALL_S_MAX)
+
+    def describe_configs(self, kind, name):
+        told = self.told(self.admin().describe_configs([ConfigResource(KINDS[kind], name)]))
+        return {key: (entry.value, entry.source) for key, entry in told.items()}
+
+    def alter_configs(self, kind, name, settings):
+        changes = [
+            ConfigEntry(key, value, incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET)
+            for key, value in settings.items()
+        ]
+        self.told(self.admin().incremental_alter_configs([ConfigResource(KINDS[kind], name, incremental_configs=changes)]))
+
+    def create_partitions(self, topic, count):
+        self.told(self.admin().create_partitions([NewPartitions(topic, count)]))
+
+    def delete_records(self, topic, partition, before):
+        return self.told(self.admin().delete_records([TopicPartition(topic, partition, before)])).low_watermark
+
+    def groups(self):
+        return {group.group_id for group in refusing(self.admin().list_consumer_groups().result, CALL_S_MAX).valid}
+
+    def describe_group(self, group):
+        told = self.told(self.admin().describe_consumer_groups([group]))
+        return told.state.name.lower().replace("_", ""), len(told.members)
+
+    def delete_group(self, group):
+        self.told(self.admin().delete_consumer_groups([group]))
+
+    def group_offsets(self, group):
+        told = self.told(self.admin().list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]))
+        return {(place.topic, place.partition): place.offset for place in told.topic_partitions}
+
+    def set_group_offset(self, group, topic, partition, offset):
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition, offset)])
+        self.told(self.admin().alter_consumer_group_offsets([wanted]))
+
+    def describe_cluster(self):
+        told = refusing(self.admin().describe_cluster().result, CALL_S_MAX)
+        return told.cluster_id, told.controller.id, [(node.id, node.host, node.port) for node in told.nodes]
+
+    def member(self, group, topics, **settings):
+        return LineMember(member_command(self), self.name, group, topics, **settings)
+
     def close(self):
         if self.lookup is not None:
             self.lookup.close()
+
+
+KINDS = {"topic": ResourceType.TOPIC, "broker": ResourceType.BROKER}
+
+
+class ConfluentMember:
+    """In a process of its own (member_program.py)."""
+
+    def __init__(self, address, group, topics, assignor, instance, session_ms):
+        named = {} if assignor is None else {"partition.assignment.strategy": assignor}
+        if instance is not None:
+            named["group.instance.id"] = instance
+        self.changes = 0
+        self.inner = Consumer(
+            {
+                "bootstrap.servers": address,
+                "log_level": 0,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "session.timeout.ms": session_ms,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "topic.metadata.refresh.interval.ms": 1000,
+                **named,
+            }
+        )
+        refusing(self.inner.subscribe, topics, on_assign=self.on_assign)
+
+    def on_assign(self, inner, places):
+        self.changes += 1
+
+    def poll(self, wait_s):
+        records = []
+        for message in refusing(self.inner.consume, 500, wait_s):
+            if message.error() is None:
+                records.append(read(message))
+            elif message.error().code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise Refused(message.error().code(), str(message.error()))
+        return records
+
+    def assigned(self):
+        return {(place.topic, place.partition) for place in self.inner.assignment()}
+
+    def commit(self, offsets):
+        wanted = [TopicPartition(*place, offset) for place, offset in offsets.items()]
+        for place in refusing(self.inner.commit, offsets=wanted, asynchronous=False):
+            if place.error is not None:
+                raise Refused(place.error.code(), str(place.error))
+
+    def seek(self, topic, partition, offset):
+        refusing(self.inner.seek, TopicPartition(topic, partition, offset))
+
+    def pause(self, topic, partition):
+        self.inner.pause([TopicPartition(topic, partition)])
+
+    def resume(self, topic, partition):
+        self.inner.resume([TopicPartition(topic, partition)])
+
+    def leave(self):
+        self.inner.close()
+
+
+def read(message):
+    headers = tuple(message.headers() or ())
+    return Record(
+        message.key(), message.value(), headers, message.timestamp()[1], message.offset(), message.topic(), message.partition()
+    )
 
 
 def consumer(address, wait_ms, isolation):
@@ -166,11 +282,7 @@ class ConfluentReader(Reader):
                 if message.error().code() == KafkaError._AUTO_OFFSET_RESET:
                     raise Refused(KafkaError.OFFSET_OUT_OF_RANGE, str(message.error()))
                 raise Refused(message.error().code(), str(message.error()))
-            records.append(
-                Record(
-                    message.key(), message.value(), tuple(message.headers() or ()), message.timestamp()[1], message.offset()
-                )
-            )
+            records.append(read(message))
         return records
 
     def close(self):

@@ -4,12 +4,17 @@
 import time
 
 import kafka
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.admin import ConfigResource, KafkaAdminClient
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from kafka.errors import KafkaError
 
 from case import Refused
-from clients.adapter import Client, Producer, Reader
+from clients.adapter import HEARTBEAT_MS, Client, Producer, Reader
+from clients.line_program import LineMember, member_command
 from records import Record
 
 CALL_S_MAX = 30
@@ -81,9 +86,119 @@ class KafkaPython(Client):
     def topics(self):
         return set(self.with_admin(lambda admin: admin.list_topics()))
 
+    def describe_configs(self, kind, name):
+        resource = ConfigResource(kind, name)
+        told = self.with_admin(lambda admin: admin.describe_configs([resource], config_filter="all"))
+        ((_, settings),) = next(iter(told.values())).items()
+        return {key: (entry["value"], entry["config_source"]) for key, entry in settings.items()}
+
+    def alter_configs(self, kind, name, settings):
+        changes = {key: value for key, value in settings.items() if value is not None}
+        resets = {key: None for key, value in settings.items() if value is None}
+        if changes:
+            self.with_admin(lambda admin: admin.alter_configs([ConfigResource(kind, name, changes)]))
+        if resets:
+            self.with_admin(lambda admin: admin.reset_configs([ConfigResource(kind, name, resets)]))
+
+    def create_partitions(self, topic, count):
+        self.with_admin(lambda admin: admin.create_partitions({topic: count}))
+
+    def delete_records(self, topic, partition, before):
+        place = TopicPartition(topic, partition)
+        return self.with_admin(lambda admin: admin.delete_records({place: before}))[place]["low_watermark"]
+
+    def groups(self):
+        return {group["group_id"] for group in self.with_admin(lambda admin: admin.list_groups())}
+
+    def describe_group(self, group):
+        told = self.with_admin(lambda admin: admin.describe_groups([group]))[group]
+        return told["group_state"].lower(), len(told["members"])
+
+    def delete_group(self, group):
+        self.with_admin(lambda admin: admin.delete_groups([group]))
+
+    def group_offsets(self, group):
+        told = self.with_admin(lambda admin: admin.list_group_offsets(group))[group]
+        return {(place.topic, place.partition): each.offset for place, each in told.items()}
+
+    def set_group_offset(self, group, topic, partition, offset):
+        place = {TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)}
+        self.with_admin(lambda admin: admin.alter_group_offsets(group, place))
+
+    def describe_cluster(self):
+        told = self.with_admin(lambda admin: admin.describe_cluster())
+        brokers = [(broker["broker_id"], broker["host"], broker["port"]) for broker in told["brokers"]]
+        return told["cluster_id"], told["controller_id"], brokers
+
+    def member(self, group, topics, **settings):
+        return LineMember(member_command(self), self.name, group, topics, **settings)
+
     def close(self):
         if self.lookup is not None:
             self.lookup.close()
+
+
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+    "cooperative-sticky": CooperativeStickyAssignor,
+}
+
+
+class KafkaPythonMember(ConsumerRebalanceListener):
+    """In a process of its own (member_program.py)."""
+
+    def __init__(self, address, group, topics, assignor, instance, session_ms):
+        named = {} if assignor is None else {"partition_assignment_strategy": [ASSIGNORS[assignor]]}
+        self.changes = 0
+        self.inner = KafkaConsumer(
+            bootstrap_servers=address,
+            group_id=group,
+            group_instance_id=instance,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            **named,
+        )
+        self.inner.subscribe(topics, listener=self)
+
+    def on_partitions_revoked(self, revoked):
+        pass
+
+    def on_partitions_assigned(self, assigned):
+        self.changes += 1
+
+    def poll(self, wait_s):
+        polled = refusing(lambda: self.inner.poll(int(wait_s * 1000)))
+        return [read(message) for messages in polled.values() for message in messages]
+
+    def assigned(self):
+        return {(place.topic, place.partition) for place in self.inner.assignment()}
+
+    def commit(self, offsets):
+        wanted = {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+        refusing(lambda: self.inner.commit(wanted))
+
+    def seek(self, topic, partition, offset):
+        self.inner.seek(TopicPartition(topic, partition), offset)
+
+    def pause(self, topic, partition):
+        self.inner.pause(TopicPartition(topic, partition))
+
+    def resume(self, topic, partition):
+        self.inner.resume(TopicPartition(topic, partition))
+
+    def leave(self):
+        self.inner.close()
+
+
+def read(message):
+    headers = tuple((name, value) for name, value in message.headers or ())
+    return Record(
+        message.key, message.value, headers, message.timestamp, message.offset, message.topic, message.partition
+    )
 
 
 def consumer(address, wait_ms, isolation):
@@ -159,9 +274,7 @@ class KafkaPythonReader(Reader):
         while len(records) < count and (left := end - time.monotonic()) > 0:
             polled = refusing(lambda left=left: self.inner.poll(int(left * 1000) + 1, max_records=count - len(records)))
             for messages in polled.values():
-                for message in messages:
-                    headers = tuple((name, value) for name, value in message.headers or ())
-                    records.append(Record(message.key, message.value, headers, message.timestamp, message.offset))
+                records += map(read, messages)
         return records
 
     def close(self):

@@ -6,40 +6,32 @@ Bytes travel as base64. An answer with "error" is `Refused` ("code": the protoco
 
 import base64
 import json
+import os
 import select
 import subprocess
+import sys
 import time
 
 from case import Refused, expect
-from clients.adapter import Client, Producer, Reader
+from clients.adapter import SESSION_MS, Client, Member, Producer, Reader
 from records import Record
 
 CALL_S_MAX = 60
 
 
-class LineProgram(Client):
-    # The command that starts the program.
-    command = None
+class Program:
+    """One process that answers lines."""
 
-    def __init__(self, address):
-        super().__init__(address)
-        self.inner = subprocess.Popen(
-            [*self.command, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self.count = 0
-
-    @classmethod
-    def version(cls):
-        if "told_version" not in cls.__dict__:
-            # Asked of the library; no broker is needed for that.
-            program = cls("127.0.0.1:1")
-            cls.told_version = program.ask("version")["version"]
-            program.close()
-        return cls.told_version
+    def __init__(self, command, name):
+        self.name = name
+        self.inner = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def ask(self, do, deadline_s=CALL_S_MAX, **fields):
-        self.inner.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
-        self.inner.stdin.flush()
+        try:
+            self.inner.stdin.write(json.dumps({"do": do, **fields}).encode() + b"\n")
+            self.inner.stdin.flush()
+        except BrokenPipeError:
+            raise AssertionError(f"{self.name} ended before it was asked to {do}") from None
         end = time.monotonic() + deadline_s
         line = b""
         while not line.endswith(b"\n"):
@@ -53,6 +45,41 @@ class LineProgram(Client):
         if "error" in answer:
             raise Refused(answer["code"], answer["error"])
         return answer
+
+    def close(self):
+        self.inner.stdin.close()
+        try:
+            self.inner.wait(CALL_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.inner.stdout.close()
+
+    def kill(self):
+        self.inner.kill()
+        self.inner.wait(CALL_S_MAX)
+
+
+class LineProgram(Client):
+    # The command that starts the program.
+    command = None
+
+    def __init__(self, address):
+        super().__init__(address)
+        self.program = Program([*self.command, address], self.name)
+        self.ask = self.program.ask
+        self.count = 0
+
+    @classmethod
+    def version(cls):
+        if "told_version" not in cls.__dict__:
+            # Asked of the library; no broker is needed for that.
+            program = Program([*cls.command, "127.0.0.1:1"], cls.name)
+            cls.told_version = program.ask("version")["version"]
+            program.close()
+        return cls.told_version
+
+    def member(self, group, topics, **settings):
+        return LineMember([*self.command, self.address], self.name, group, topics, **settings)
 
     def handle(self, kind):
         self.count += 1
@@ -90,13 +117,7 @@ class LineProgram(Client):
         return set(self.ask("topics")["topics"])
 
     def close(self):
-        self.inner.stdin.close()
-        try:
-            self.inner.wait(CALL_S_MAX)
-        except subprocess.TimeoutExpired:
-            self.inner.kill()
-            self.inner.wait(CALL_S_MAX)
-        self.inner.stdout.close()
+        self.program.close()
 
 
 def encoded(piece):
@@ -160,19 +181,79 @@ class LineReader(Reader):
         answer = self.program.ask(
             "take", deadline_s + CALL_S_MAX, reader=self.handle, count=count, deadline_ms=int(deadline_s * 1000)
         )
-        return [
-            Record(
-                decoded(each["key"]),
-                decoded(each["value"]),
-                tuple((name, decoded(value)) for name, value in each["headers"]),
-                each["timestamp_ms"],
-                each["offset"],
-            )
-            for each in answer["records"]
-        ]
+        return [record(each) for each in answer["records"]]
 
     def close(self):
         self.program.ask("close_reader", reader=self.handle)
+
+
+class LineMember(Member):
+    """A member in a process of its own. Its program polls all the while, as an application would, and keeps what came until it is
+    asked for.
+
+    join {group, topics, assignor, instance, session_ms} -> {}: at once; the group is joined behind it. `assignor` is null (the
+        client's own default) or a protocol's name; `instance` null or the name of a static member. From the earliest record where
+        nothing was committed. Nothing is committed by itself. A heartbeat every 500 ms, so that a change is noticed soon.
+    member_take {count, deadline_ms} -> {records}: what came meanwhile, at most `count`, waiting for the first until the deadline
+        (each also has "topic" and "partition").
+    assigned {} -> {partitions: [[topic, partition]], changes}: `changes` counts the assignments so far.
+    commit {offsets: [[topic, partition, offset]]} -> {}: waits for the answer.
+    seek {topic, partition, number} -> {}; pause, resume {topic, partition} -> {}
+    leave {} -> {}: tells the group, and is the end.
+    """
+
+    def __init__(self, command, name, group, topics, *, assignor=None, instance=None, session_ms=SESSION_MS):
+        self.program = Program(command, name)
+        self.program.ask(
+            "join", group=group, topics=list(topics), assignor=assignor, instance=instance, session_ms=session_ms
+        )
+
+    def take(self, count, deadline_s):
+        answer = self.program.ask("member_take", deadline_s + CALL_S_MAX, count=count, deadline_ms=int(deadline_s * 1000))
+        return [record(each) for each in answer["records"]]
+
+    def assigned(self):
+        return {(topic, partition) for topic, partition in self.program.ask("assigned")["partitions"]}
+
+    def changes(self):
+        return self.program.ask("assigned")["changes"]
+
+    def commit(self, offsets):
+        self.program.ask("commit", offsets=[[topic, partition, offset] for (topic, partition), offset in offsets.items()])
+
+    def seek(self, topic, partition, offset):
+        self.program.ask("seek", topic=topic, partition=partition, number=offset)
+
+    def pause(self, topic, partition):
+        self.program.ask("pause", topic=topic, partition=partition)
+
+    def resume(self, topic, partition):
+        self.program.ask("resume", topic=topic, partition=partition)
+
+    def leave(self):
+        self.program.ask("leave")
+        self.program.close()
+
+    def kill(self):
+        self.program.kill()
+
+
+def member_command(client):
+    """How a member of a Python client gets a process of its own."""
+    program = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "member_program.py")
+    return [sys.executable, program, client.name, client.address]
+
+
+def record(told):
+    return Record(
+        decoded(told["key"]),
+        decoded(told["value"]),
+        tuple((name, decoded(value)) for name, value in told["headers"]),
+        told["timestamp_ms"],
+        told["offset"],
+        told.get("topic"),
+        told.get("partition"),
+    )
 
 
 class Java(LineProgram):
