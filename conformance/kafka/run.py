@@ -9,6 +9,7 @@ import threading
 
 import bad_input
 import clients
+import connect
 import cross
 import disk_full
 import features
@@ -20,7 +21,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [tools]
+MORE = [tools, connect]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 
