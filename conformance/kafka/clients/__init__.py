@@ -19,6 +19,6 @@ def configure(programs):
     if "java" in programs:
         folder = programs["java"]
         path = os.pathsep.join([os.path.join(folder, "classes"), os.path.join(folder, "jars", "*")])
-        Java.command = ["java", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", path, "Client"]
+        Java.command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", path, "Client"]
     if "franz-go" in programs:
         FranzGo.command = [programs["franz-go"]]

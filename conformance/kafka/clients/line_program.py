@@ -116,6 +116,38 @@ class LineProgram(Client):
     def topics(self):
         return set(self.ask("topics")["topics"])
 
+    def describe_configs(self, kind, name):
+        return {key: tuple(told) for key, told in self.ask("describe_configs", kind=kind, name=name)["configs"].items()}
+
+    def alter_configs(self, kind, name, settings):
+        self.ask("alter_configs", kind=kind, name=name, settings=settings)
+
+    def create_partitions(self, topic, count):
+        self.ask("create_partitions", topic=topic, count=count)
+
+    def delete_records(self, topic, partition, before):
+        return self.ask("delete_records", topic=topic, partition=partition, before=before)["low"]
+
+    def groups(self):
+        return set(self.ask("groups")["groups"])
+
+    def describe_group(self, group):
+        told = self.ask("describe_group", group=group)
+        return told["state"], told["members"]
+
+    def delete_group(self, group):
+        self.ask("delete_group", group=group)
+
+    def group_offsets(self, group):
+        return {(topic, partition): offset for topic, partition, offset in self.ask("group_offsets", group=group)["offsets"]}
+
+    def set_group_offset(self, group, topic, partition, offset):
+        self.ask("set_group_offset", group=group, topic=topic, partition=partition, offset=offset)
+
+    def describe_cluster(self):
+        told = self.ask("describe_cluster")
+        return told["cluster"], told["controller"], [tuple(each) for each in told["brokers"]]
+
     def close(self):
         self.program.close()
 

@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Properties;
@@ -24,17 +25,25 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.ConsumerGroupDescription;
+import org.apache.kafka.clients.admin.DescribeClusterResult;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.admin.OffsetSpec;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.CloseOptions;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.consumer.OffsetAndTimestamp;
 import org.apache.kafka.clients.consumer.OffsetOutOfRangeException;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.protocol.Errors;
@@ -46,6 +55,14 @@ public final class Client {
     private static final ObjectMapper JSON = new ObjectMapper();
     // A fetch that waits at the end of a partition is no reason to wait for it.
     private static final CloseOptions NO_WAIT = CloseOptions.timeout(Duration.ofMillis(50));
+
+    // As DescribeConfigs numbers them.
+    private static final Map<ConfigEntry.ConfigSource, Integer> SOURCES = Map.of(
+        ConfigEntry.ConfigSource.DYNAMIC_TOPIC_CONFIG, 1,
+        ConfigEntry.ConfigSource.DYNAMIC_BROKER_CONFIG, 2,
+        ConfigEntry.ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG, 3,
+        ConfigEntry.ConfigSource.STATIC_BROKER_CONFIG, 4,
+        ConfigEntry.ConfigSource.DEFAULT_CONFIG, 5);
 
     private static final class Sender {
         final KafkaProducer<byte[], byte[]> inner;
@@ -70,6 +87,8 @@ public final class Client {
     private final Map<String, Sender> senders = new HashMap<>();
     private final Map<String, Taker> takers = new HashMap<>();
     private Admin admin;
+    // At most one in a process.
+    private Member member;
 
     private Client(String address) {
         this.address = address;
@@ -141,13 +160,76 @@ public final class Client {
                 TopicPartition place = place(request);
                 answer.put("offset", admin().listOffsets(Map.of(place, OffsetSpec.maxTimestamp())).all().get().get(place).offset());
             }
+            case "join" -> member = new Member(address, request);
+            case "member_take", "assigned", "commit", "seek", "pause", "resume", "leave" -> member.answer(request, answer);
+            case "describe_configs" -> {
+                ConfigResource resource = resource(request);
+                ObjectNode configs = answer.putObject("configs");
+                for (ConfigEntry entry : admin().describeConfigs(List.of(resource)).all().get().get(resource).entries()) {
+                    configs.putArray(entry.name()).add(entry.value()).add(SOURCES.get(entry.source()));
+                }
+            }
+            case "alter_configs" -> {
+                List<AlterConfigOp> changes = new ArrayList<>();
+                request.get("settings").properties().forEach(each -> {
+                    boolean back = each.getValue().isNull();
+                    ConfigEntry entry = new ConfigEntry(each.getKey(), back ? null : each.getValue().asText());
+                    changes.add(new AlterConfigOp(entry, back ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET));
+                });
+                admin().incrementalAlterConfigs(Map.of(resource(request), changes)).all().get();
+            }
+            case "create_partitions" -> {
+                NewPartitions count = NewPartitions.increaseTo(request.get("count").asInt());
+                admin().createPartitions(Map.of(request.get("topic").asText(), count)).all().get();
+            }
+            case "delete_records" -> {
+                TopicPartition place = place(request);
+                RecordsToDelete before = RecordsToDelete.beforeOffset(request.get("before").asLong());
+                answer.put("low", admin().deleteRecords(Map.of(place, before)).lowWatermarks().get(place).get().lowWatermark());
+            }
+            case "groups" -> {
+                ArrayNode groups = answer.putArray("groups");
+                admin().listGroups().all().get().forEach(each -> groups.add(each.groupId()));
+            }
+            case "describe_group" -> {
+                String group = request.get("group").asText();
+                ConsumerGroupDescription told = admin().describeConsumerGroups(List.of(group)).all().get().get(group);
+                answer.put("state", told.groupState().name().toLowerCase(Locale.ROOT).replace("_", ""));
+                answer.put("members", told.members().size());
+            }
+            case "delete_group" -> admin().deleteConsumerGroups(List.of(request.get("group").asText())).all().get();
+            case "group_offsets" -> {
+                ArrayNode offsets = answer.putArray("offsets");
+                admin()
+                    .listConsumerGroupOffsets(request.get("group").asText())
+                    .partitionsToOffsetAndMetadata()
+                    .get()
+                    .forEach((place, each) ->
+                        offsets.addArray().add(place.topic()).add(place.partition()).add(each.offset()));
+            }
+            case "set_group_offset" -> {
+                OffsetAndMetadata offset = new OffsetAndMetadata(request.get("offset").asLong());
+                admin().alterConsumerGroupOffsets(request.get("group").asText(), Map.of(place(request), offset)).all().get();
+            }
+            case "describe_cluster" -> {
+                DescribeClusterResult told = admin().describeCluster();
+                answer.put("cluster", told.clusterId().get());
+                answer.put("controller", told.controller().get().id());
+                ArrayNode brokers = answer.putArray("brokers");
+                told.nodes().get().forEach(each -> brokers.addArray().add(each.id()).add(each.host()).add(each.port()));
+            }
             default -> throw new IllegalArgumentException("cannot do " + request.get("do"));
         }
         return answer;
     }
 
-    private static TopicPartition place(JsonNode request) {
+    static TopicPartition place(JsonNode request) {
         return new TopicPartition(request.get("topic").asText(), request.get("partition").asInt());
+    }
+
+    private static ConfigResource resource(JsonNode request) {
+        boolean topic = request.get("kind").asText().equals("topic");
+        return new ConfigResource(topic ? ConfigResource.Type.TOPIC : ConfigResource.Type.BROKER, request.get("name").asText());
     }
 
     private Admin admin() {
@@ -258,8 +340,10 @@ public final class Client {
         }
     }
 
-    private static void add(ArrayNode records, ConsumerRecord<byte[], byte[]> record) {
+    static void add(ArrayNode records, ConsumerRecord<byte[], byte[]> record) {
         ObjectNode one = records.addObject();
+        one.put("topic", record.topic());
+        one.put("partition", record.partition());
         one.put("key", text(record.key()));
         one.put("value", text(record.value()));
         ArrayNode headers = one.putArray("headers");
