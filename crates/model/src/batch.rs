@@ -306,6 +306,14 @@ impl<'a> Records<'a> {
     }
 }
 
+impl<'a> Record<'a> {
+    /// The headers, which were looked at when the record was read.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        let mut rest = self.headers;
+        (0..self.header_count).map_while(move |_| Some((nullable(&mut rest)??, nullable(&mut rest)?)))
+    }
+}
+
 /// Outer `None`: not well formed. Inner `None`: null.
 fn nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     let length = varint::read_i32(bytes)?;
@@ -412,6 +420,28 @@ pub fn build(records: &[NewRecord], numbering: Numbering) -> Batch {
     out[17..21].copy_from_slice(&crc.to_be_bytes());
     let header = Header::read(&out).expect("a whole header was just written");
     Batch { bytes: out.into(), header }
+}
+
+/// The same batch with its records compressed; as it was, where that makes it no smaller.
+///
+/// # Errors
+/// The compressing library's.
+pub fn compressed(batch: &Batch, compression: Compression) -> std::io::Result<Batch> {
+    let records = compression::compress(compression, &batch.bytes[HEADER_BYTES..])?;
+    if HEADER_BYTES + records.len() >= batch.bytes.len() {
+        return Ok(batch.clone());
+    }
+    let mut out = Vec::with_capacity(HEADER_BYTES + records.len());
+    out.extend_from_slice(&batch.bytes[..HEADER_BYTES]);
+    out.extend_from_slice(&records);
+    let attributes = (batch.header.attributes & !7) | i16::from(compression.number());
+    let length = (out.len() - LENGTH_END) as i32;
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    out[21..23].copy_from_slice(&attributes.to_be_bytes());
+    let crc = crc::crc32c(&out[CRC_START..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    let header = Header { bytes: out.len(), crc, attributes, ..batch.header };
+    Ok(Batch { bytes: out.into(), header })
 }
 
 fn write_nullable(out: &mut Vec<u8>, piece: Option<&[u8]>) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Inflating the records of a compressed batch, within a bound.
+//! Inflating the records of a compressed batch, within a bound; and compressing them, for our own clients.
 //!
 //! Owns: the five compressions of the record batch and their framings.
 //! Must not know: what the bytes mean.
@@ -7,7 +7,7 @@
 //! was really inflated, never with an announced size.
 
 use crate::limits::{INFLATE_RATIO_MAX, INFLATED_BYTES_MAX};
-use std::io::Read;
+use std::io::{Read, Write};
 
 /// How the records of a batch are compressed, numbered as in its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,47 @@ impl Compression {
             _ => None,
         }
     }
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
 }
+
+/// Compresses `bytes` in the framing that every client reads, at each library's usual level.
+pub fn compress(compression: Compression, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    match compression {
+        Compression::None => Ok(bytes.to_vec()),
+        Compression::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        }
+        Compression::Snappy => compress_snappy(bytes),
+        Compression::Lz4 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(bytes)?;
+            encoder.finish().map_err(std::io::Error::other)
+        }
+        Compression::Zstd => zstd::stream::encode_all(bytes, zstd::DEFAULT_COMPRESSION_LEVEL),
+    }
+}
+
+/// The chunked framing of Java clients, see [`inflate_snappy`].
+fn compress_snappy(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    const CHUNK_BYTES: usize = 32 * 1024;
+    let mut out = XERIAL_MAGIC.to_vec();
+    out.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 1]);
+    let mut encoder = snap::raw::Encoder::new();
+    for chunk in bytes.chunks(CHUNK_BYTES) {
+        let chunk = encoder.compress_vec(chunk).map_err(std::io::Error::other)?;
+        out.extend_from_slice(&(chunk.len() as u32).to_be_bytes());
+        out.extend_from_slice(&chunk);
+    }
+    Ok(out)
+}
+
+const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 
 /// Why the bytes could not be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +106,8 @@ fn read_within(reader: impl Read, bytes_max: usize) -> Result<Vec<u8>, InflateEr
 /// Java clients frame snappy in chunks ("xerial"): 8 magic bytes, two 4-byte versions, then (length, chunk) pairs. librdkafka
 /// and others send one raw chunk.
 fn inflate_snappy(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, InflateError> {
-    const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
     let mut out = Vec::new();
-    if !bytes.starts_with(&MAGIC) {
+    if !bytes.starts_with(&XERIAL_MAGIC) {
         inflate_snappy_chunk(bytes, bytes_max, &mut out)?;
         return Ok(out);
     }
@@ -102,7 +141,6 @@ fn inflate_snappy_chunk(chunk: &[u8], bytes_max: usize, out: &mut Vec<u8>) -> Re
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Write;
 
     fn samples(plain: &[u8]) -> Vec<(Compression, Vec<u8>)> {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -142,6 +180,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_compressed_is_inflated_again(plain in proptest::collection::vec(0..4u8, 0..100_000), number in 0..5u8) {
+            let compression = Compression::from_number(number).unwrap();
+            let bytes = compress(compression, &plain).unwrap();
+            prop_assert_eq!(inflate(compression, &bytes), Ok(plain));
+        }
+
         #[test]
         fn any_bytes_are_inflated_or_refused(bytes in any::<Vec<u8>>(), number in 0..5u8) {
             let _ = inflate(Compression::from_number(number).unwrap(), &bytes);

@@ -42,6 +42,25 @@ fn a_good_batch_is_taken_and_its_records_are_walked() {
 }
 
 #[test]
+fn a_compressed_batch_is_a_good_batch_with_the_same_records() {
+    let words: Vec<&'static str> = std::iter::repeat_n("the same again", 50).collect();
+    let plain = build(&records(&words), numbered(5));
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let batch = compressed(&plain, compression).unwrap();
+        let checked = Batch::check(batch.bytes().clone(), BATCH_BYTES_MAX).unwrap();
+        assert_eq!(&checked, &batch);
+        assert_eq!(checked.header().compression(), Some(compression));
+        assert_eq!(checked.header().base_sequence, 5);
+        let inflated = inflate(checked.bytes(), checked.header()).unwrap();
+        let record = Records::of(&inflated, checked.header()).last().unwrap().unwrap();
+        assert_eq!((record.offset_delta, record.value), (49, Some(b"the same again".as_slice())));
+        assert_eq!(record.headers().collect::<Vec<_>>(), [(b"h".as_slice(), None)]);
+    }
+    let short = build(&records(&["a"]), Numbering::NONE);
+    assert_eq!(compressed(&short, Compression::Gzip).unwrap(), short, "nothing is gained");
+}
+
+#[test]
 fn each_lie_in_the_header_has_its_own_refusal() {
     let check = |bytes| Batch::check(bytes, BATCH_BYTES_MAX).unwrap_err();
     let good = changed(0, &[], true);
