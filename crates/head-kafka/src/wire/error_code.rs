@@ -85,4 +85,9 @@ impl ErrorCode {
     pub fn number(self) -> i16 {
         self as i16
     }
+
+    /// The error of that number, if it is one that is answered here.
+    pub fn from_number(number: i16) -> Option<ErrorCode> {
+        ErrorCode::ALL.iter().copied().find(|code| code.number() == number)
+    }
 }

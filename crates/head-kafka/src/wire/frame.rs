@@ -3,6 +3,7 @@
 //!
 //! Layout: `length i32 (of what follows) | api_key i16 | api_version i16 | correlation_id i32 | client_id nullable string |
 //! [tagged fields, flexible versions] | body`. The client id is a plain string even in flexible versions.
+//! A response: `length i32 | correlation_id i32 | [tagged fields, flexible versions] | body`.
 
 use super::{ApiKey, Format, Malformed, Reader};
 use bytes::{Bytes, BytesMut};
@@ -91,4 +92,12 @@ fn body_of(rest: Bytes, key: ApiKey, version: i16) -> Result<Bytes, Malformed> {
     }
     reader.skip_tags(Format { version, flexible: key.is_flexible(version) })?;
     Ok(reader.rest())
+}
+
+/// The correlation id of a response (without its length) and a reader of its body, for whoever asked in that version.
+pub fn response(rest: Bytes, key: ApiKey, version: i16) -> Result<(i32, Reader), Malformed> {
+    let mut reader = Reader::new(rest);
+    let correlation_id = reader.i32()?;
+    reader.skip_tags(Format { version, flexible: key.has_flexible_response_header(version) })?;
+    Ok((correlation_id, reader))
 }

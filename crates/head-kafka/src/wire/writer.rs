@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writes one response frame. Records are not copied into it: the frame comes out as pieces, some written here, some slices of
-//! the batches they were read from.
+//! Writes one frame, as a rule a response. Records are not copied into it: the frame comes out as pieces, some written here, some
+//! slices of the batches they were read from.
 
-use super::Format;
 use super::reader::STRING_BYTES_MAX;
+use super::{ApiKey, Format};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Records up to this size are copied into the frame: cheaper than a piece of their own.
@@ -27,6 +27,20 @@ impl Writer {
             written.put_u8(0);
         }
         Writer { written, inserts: Vec::new(), insert_bytes: 0 }
+    }
+
+    /// Starts a request: the other side of this protocol, for our own command line.
+    pub fn request(key: ApiKey, version: i16, correlation_id: i32, client_id: &str) -> Writer {
+        let mut written = BytesMut::with_capacity(128);
+        written.put_i32(0);
+        written.put_i16(key.number());
+        written.put_i16(version);
+        written.put_i32(correlation_id);
+        let mut writer = Writer { written, inserts: Vec::new(), insert_bytes: 0 };
+        // A plain string in flexible versions, too.
+        writer.string(Format { version, flexible: false }, Some(client_id));
+        writer.no_tags(Format { version, flexible: key.is_flexible(version) });
+        writer
     }
 
     /// Starts a message that is in no frame.
