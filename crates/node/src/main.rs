@@ -10,14 +10,17 @@
 mod accept;
 mod admission;
 mod cli;
+mod client;
 mod clock;
 mod connection;
 mod failure;
 mod holders;
 mod http;
+mod interrupt;
 mod jobs;
 mod logging;
 mod machine;
+mod nearest;
 mod node;
 mod notify;
 mod offline;

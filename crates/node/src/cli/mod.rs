@@ -2,6 +2,20 @@
 //! The command line: `polylog` is `polylog serve`.
 //!
 //! Owns: subcommands, flags (made from the list of settings), exit codes. Must not know: what serving is.
+//!
+//! Commands that talk to a running broker have a file each (`topic.rs`, `produce.rs`, `consume.rs`) and share `broker.rs` (where it is),
+//! `outcome.rs` (how a command ends), `output.rs` (columns and JSON), `moment.rs` (times and places), `record_text.rs` and `lines.rs`.
+
+mod base64;
+mod broker;
+mod consume;
+mod lines;
+mod moment;
+mod outcome;
+mod output;
+mod produce;
+mod record_text;
+mod topic;
 
 use crate::offline::CannotRun;
 use crate::offline::fsck::{self, FsckReport};
@@ -10,7 +24,10 @@ use crate::offline::salvage::{self, SalvageReport};
 use crate::settings::list::LIST;
 use crate::settings::value::Kind;
 use crate::settings::{self, Loaded, SettingsError, Sources};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, value_parser};
+use clap_complete::Shell;
+use outcome::CommandError;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -55,6 +72,10 @@ pub fn main() -> ExitCode {
             let outcome = salvage::run(path(matches, "dir"), path(matches, "out"));
             offline(matches, outcome, SalvageReport::to_text, SalvageReport::to_json, SalvageReport::exit_code)
         }
+        Some(("topic", matches)) => talk(topic::TopicCommand::from_arg_matches(matches), |command| command.run()),
+        Some(("produce", matches)) => talk(produce::Produce::from_arg_matches(matches), produce::Produce::run),
+        Some(("consume", matches)) => talk(consume::Consume::from_arg_matches(matches), consume::Consume::run),
+        Some(("completions", matches)) => completions(matches),
         Some((name, _)) => {
             eprintln!("polylog: unknown command {name:?}");
             ExitCode::from(EXIT_USAGE)
@@ -100,6 +121,25 @@ fn command() -> Command {
             Command::new("salvage").arg(place("dir", "DIR")).arg(place("out", "NEW").long("out")).arg(json()).about(
                 "Copies what is good of a damaged data directory into a new one and prints exactly what is lost",
             ),
+        )
+        .subcommand(
+            topic::TopicCommand::augment_subcommands(Command::new("topic"))
+                .about("Makes, lists, describes, changes and deletes topics")
+                .subcommand_required(true)
+                .after_help(outcome::HELP),
+        )
+        .subcommand(
+            produce::Produce::augment_args(Command::new("produce"))
+                .about("Writes records, a line each")
+                .after_help(outcome::HELP),
+        )
+        .subcommand(
+            consume::Consume::augment_args(Command::new("consume")).about("Prints records").after_help(outcome::HELP),
+        )
+        .subcommand(
+            Command::new("completions")
+                .arg(Arg::new("shell").value_name("SHELL").value_parser(value_parser!(Shell)).required(true))
+                .about("Prints what makes a shell complete these commands: bash, zsh, fish, elvish, powershell"),
         )
         .subcommand(Command::new("version").about("Prints the version"))
 }
@@ -248,6 +288,33 @@ fn offline<R>(
             ExitCode::from(exit_code(&report))
         }
         Err(why) => usage(&why),
+    }
+}
+
+/// Runs a command that talks to a broker.
+fn talk<C>(command: Result<C, clap::Error>, run: impl Fn(&C) -> Result<(), CommandError>) -> ExitCode {
+    let outcome = match &command {
+        Ok(command) => run(command),
+        Err(error) => Err(CommandError::usage(error.to_string())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.text.is_empty() {
+                eprintln!("polylog: {}", error.text);
+            }
+            ExitCode::from(error.exit)
+        }
+    }
+}
+
+fn completions(matches: &ArgMatches) -> ExitCode {
+    let Some(shell) = matches.get_one::<Shell>("shell") else { return ExitCode::from(EXIT_USAGE) };
+    let mut script = Vec::new();
+    clap_complete::generate(*shell, &mut command(), "polylog", &mut script);
+    match std::io::stdout().write_all(&script).map_err(CommandError::from) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => ExitCode::from(error.exit),
     }
 }
 

@@ -6,8 +6,8 @@
 
 use super::SettingsError;
 use super::list::LIST;
-use super::nearest::nearest;
 use super::value::Kind;
+use crate::nearest::nearest;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;

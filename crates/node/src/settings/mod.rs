@@ -8,12 +8,12 @@
 
 pub mod file;
 pub mod list;
-mod nearest;
 pub mod show;
 pub mod value;
 
 pub use list::Settings;
 
+use crate::nearest::nearest;
 use list::{Declaration, LIST};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +22,7 @@ use std::path::Path;
 use value::{Kind, Value};
 
 /// Variables under the same prefix that are no settings.
-const OTHER_VARIABLES: [&str; 2] = ["POLYLOG_CONFIG", "POLYLOG_PLANTED"];
+const OTHER_VARIABLES: [&str; 3] = ["POLYLOG_CONFIG", "POLYLOG_PLANTED", "POLYLOG_SERVER"];
 
 /// What an orchestrator sets for a service that happens to be called `polylog`.
 const FOREIGN_PREFIXES: [&str; 2] = ["POLYLOG_SERVICE_", "POLYLOG_PORT"];
@@ -133,8 +133,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, SettingsError> {
         }
         let Some(setting) = LIST.iter().find(|setting| setting.env() == *variable) else {
             let names = LIST.iter().map(Declaration::env);
-            let hint =
-                nearest::nearest(variable, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            let hint = nearest(variable, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             return Err(SettingsError {
                 place: "environment".to_owned(),
                 why: format!("unknown setting {variable}{hint}"),

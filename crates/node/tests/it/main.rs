@@ -4,6 +4,7 @@
 //! Nodes listen on port 0 and say where in their ready line; tests wait on events (a line, an answer, an end), never on time.
 
 mod bad_peers;
+mod cli;
 mod client;
 mod life;
 mod process;

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Records in: several partitions of one topic, from where each stands, in turn.
+//!
+//! Owns: the next offset of each partition. Must not know: what is done with records.
+//! Every batch's checksum is looked at before a record of it is given out; batches of any compression are inflated within the
+//! model's bounds; transaction markers are passed over.
+//!
+//! Bounds: an answer is asked to have at most [`ANSWER_BYTES`], of which a partition [`PARTITION_BYTES`] (one larger batch is whole).
+
+use super::refusal::{ClientError, is_retriable};
+use super::topics::{EARLIEST, LATEST, Topic, millis};
+use super::{Client, Tries, is_ok};
+use bytes::Bytes;
+use head_kafka::wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use head_kafka::wire::{ErrorCode, Text};
+use model::batch::{CRC_START, HEADER_BYTES, Header, Record, Records, inflate};
+use model::crc::crc32c;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+const ANSWER_BYTES: i32 = 16 * 1024 * 1024;
+const PARTITION_BYTES: i32 = 4 * 1024 * 1024;
+
+/// What came for one partition.
+pub struct Fetched {
+    pub partition: i32,
+    records: Vec<Bytes>,
+}
+
+/// See the module.
+pub struct Fetcher {
+    topic: Topic,
+    /// Partition and next offset; who was served last is at the end.
+    positions: VecDeque<(i32, i64)>,
+}
+
+impl Fetcher {
+    pub fn new(topic: Topic, positions: impl IntoIterator<Item = (i32, i64)>) -> Fetcher {
+        Fetcher { topic, positions: positions.into_iter().collect() }
+    }
+
+    pub fn positions(&self) -> BTreeMap<i32, i64> {
+        self.positions.iter().copied().collect()
+    }
+
+    /// A partition is not read any more.
+    pub fn drop_partition(&mut self, partition: i32) {
+        self.positions.retain(|(index, _)| *index != partition);
+    }
+
+    /// Asks once. What comes has to be walked (`walk`) before the next time. `say` hears of jumps.
+    pub fn poll(
+        &mut self,
+        client: &mut Client,
+        wait: Duration,
+        say: &mut dyn FnMut(String),
+    ) -> Result<Vec<Fetched>, ClientError> {
+        let tries = Tries::within(client.timeout());
+        loop {
+            let mut fetched = Vec::new();
+            let mut refused: Option<(i32, i16)> = None;
+            for data in self.ask(client, wait)? {
+                let (partition, error_code) = (data.partition_index, data.error_code);
+                if error_code == ErrorCode::OffsetOutOfRange.number() {
+                    self.back_in_range(client, partition, say)?;
+                } else if !is_ok(error_code) {
+                    refused = Some((partition, error_code));
+                } else if !data.records.0.is_empty() {
+                    fetched.push(Fetched { partition, records: data.records.0 });
+                }
+            }
+            let Some((partition, error_code)) = refused.filter(|_| fetched.is_empty()) else {
+                return Ok(fetched);
+            };
+            // A topic that is gone says so by its name, a leader that moved is found.
+            let known = self.topic.id;
+            self.topic = client.topic(&self.topic.name)?;
+            let may_pass = is_retriable(error_code) || error_code == ErrorCode::UnknownTopicOrPartition.number();
+            if self.topic.id != known || !may_pass || !tries.again() {
+                return Err(ClientError::refused(format!("reading {}-{partition}", self.topic.name), error_code));
+            }
+        }
+    }
+
+    fn ask(&mut self, client: &mut Client, wait: Duration) -> Result<Vec<PartitionData>, ClientError> {
+        let mut by_leader: BTreeMap<i32, Vec<FetchPartition>> = BTreeMap::new();
+        for (partition, fetch_offset) in &self.positions {
+            let asked = FetchPartition {
+                partition: *partition,
+                current_leader_epoch: -1,
+                fetch_offset: *fetch_offset,
+                last_fetched_epoch: -1,
+                log_start_offset: -1,
+                partition_max_bytes: PARTITION_BYTES,
+            };
+            by_leader.entry(self.topic.leader(*partition)).or_default().push(asked);
+        }
+        let mut sent = Vec::new();
+        for (leader, partitions) in by_leader {
+            let request = FetchRequest {
+                replica_id: -1,
+                max_wait_ms: millis(wait),
+                min_bytes: 1,
+                max_bytes: ANSWER_BYTES,
+                isolation_level: 0,
+                session_id: 0,
+                session_epoch: -1,
+                topics: vec![FetchTopic {
+                    topic: self.topic.name.as_str().into(),
+                    topic_id: self.topic.id,
+                    partitions,
+                }],
+                forgotten_topics_data: Vec::new(),
+                rack_id: Text::EMPTY,
+            };
+            let broker = client.broker(leader)?;
+            sent.push((leader, broker.send(&request)?));
+        }
+        let mut data = Vec::new();
+        for (leader, sent) in sent {
+            let answer = client.broker(leader)?.receive::<FetchRequest>(sent, wait)?;
+            if !is_ok(answer.error_code) {
+                return Err(ClientError::refused(format!("reading {}", self.topic.name), answer.error_code));
+            }
+            data.extend(answer.responses.into_iter().flat_map(|topic| topic.partitions));
+        }
+        Ok(data)
+    }
+
+    /// Retention may have taken what was next.
+    fn back_in_range(
+        &mut self,
+        client: &mut Client,
+        partition: i32,
+        say: &mut dyn FnMut(String),
+    ) -> Result<(), ClientError> {
+        let bound = |client: &mut Client, topic: &Topic, time| {
+            client.offsets(topic, &[(partition, time)]).map(|found| found.get(&partition).copied().unwrap_or(0))
+        };
+        let start = bound(client, &self.topic, EARLIEST)?;
+        let end = bound(client, &self.topic, LATEST)?;
+        let name = &self.topic.name;
+        for (_, position) in self.positions.iter_mut().filter(|(index, _)| *index == partition) {
+            if *position < start {
+                say(format!(
+                    "{name}-{partition}: records before offset {start} are gone; goes on there (from {position})"
+                ));
+                *position = start;
+            } else if *position > end {
+                say(format!("{name}-{partition}: ends at offset {end}; goes on there (from {position})"));
+                *position = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out the records that came for one partition and moves on behind the last one given. `visit` ends it early by
+    /// breaking: the record it broke at counts as given.
+    pub fn walk<E: From<ClientError>>(
+        &mut self,
+        fetched: &Fetched,
+        mut visit: impl FnMut(i64, &Record<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        let Some(at) = self.positions.iter().position(|(index, _)| *index == fetched.partition) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        // Whoever is served goes to the end, so that a busy partition does not starve the others.
+        let (partition, start) = self.positions.remove(at).unwrap_or_default();
+        let mut position = start;
+        let outcome = self.walk_from(&mut position, fetched, &mut visit);
+        self.positions.push_back((partition, position));
+        outcome
+    }
+
+    fn walk_from<E: From<ClientError>>(
+        &self,
+        position: &mut i64,
+        fetched: &Fetched,
+        visit: &mut impl FnMut(i64, &Record<'_>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        for piece in &fetched.records {
+            let mut rest = piece.clone();
+            while let Some(header) = Header::read(&rest) {
+                // Brokers may cut the last batch of an answer.
+                if header.bytes < HEADER_BYTES || header.bytes > rest.len() {
+                    break;
+                }
+                let batch = rest.split_to(header.bytes);
+                let damaged = |why: &str| ClientError::Damaged {
+                    topic: self.topic.name.clone(),
+                    partition: fetched.partition,
+                    offset: header.base_offset.0 as i64,
+                    why: why.to_owned(),
+                };
+                if header.magic != 2 {
+                    return Err(damaged(&format!("it has the old format {}", header.magic)).into());
+                }
+                if crc32c(&batch[CRC_START..]) != header.crc {
+                    return Err(damaged("its checksum is wrong").into());
+                }
+                let next = header.next_offset().0 as i64;
+                if !header.control() && next > *position {
+                    let inflated = inflate(&batch, &header).map_err(|_| damaged("its records cannot be inflated"))?;
+                    for record in Records::of(&inflated, &header) {
+                        let record = record.map_err(|why| damaged(&why.to_string()))?;
+                        let offset = header.base_offset.0 as i64 + i64::from(record.offset_delta);
+                        if offset < *position {
+                            continue;
+                        }
+                        let flow = visit(offset, &record)?;
+                        *position = offset + 1;
+                        if flow.is_break() {
+                            return Ok(flow);
+                        }
+                    }
+                }
+                *position = next.max(*position);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
