@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
-//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `kafka` (beside Apache Kafka), `floors`
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `kafka` (beside Apache Kafka), `floors`
 //! (what the machine can do), `design` (models behind decisions). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
@@ -13,6 +13,7 @@ mod kafka;
 mod kill;
 mod process;
 mod results;
+mod rot;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -42,6 +43,15 @@ enum Command {
         /// Switches on a mistake in a broker built with the feature `planted`; the loop must then fail
         #[arg(long, value_name = "BUG")]
         planted: Option<String>,
+    },
+    /// Damage in a stopped data directory, piece after piece: each must be found, or harm nothing
+    Rot {
+        /// How many pieces of damage
+        #[arg(long, default_value_t = 1000)]
+        count: u64,
+        /// Decides what is written and where it is damaged [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Beside Apache Kafka: throughput, CPU, latency
     Kafka {
@@ -92,6 +102,15 @@ fn run(arguments: Arguments) -> Result<bool, String> {
                 seed: seed.unwrap_or(u64::from(clock.subsec_nanos())),
                 program,
                 planted,
+                folder: root.join("target").join("torture"),
+            })
+        }
+        Command::Rot { count, seed } => {
+            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            rot::run(&rot::RotPlan {
+                count,
+                seed: seed.unwrap_or(u64::from(clock.subsec_nanos())),
+                program,
                 folder: root.join("target").join("torture"),
             })
         }

@@ -191,7 +191,14 @@ impl Storage {
         let mut blobs = self.blobs_for_reading();
         let loaded = Loaded::load(&config, &mut *blobs).map_err(|error| failed(&Told(&error)))?;
         health.starting(format!("shard {shard}: reading its log"));
-        let (wal, opened) = self.open_wal(shard, loaded.wal_from(), loaded.epoch())?;
+        let (wal, opened) = self.open_wal(shard, loaded.wal_from(), loaded.epoch()).map_err(|error| {
+            let passed_over = loaded.passed_over();
+            passed_over.map_or(error.clone(), |corrupt| {
+                format!(
+                    "{error}. The newest checkpoint is damaged ({corrupt}), and the one before it needs more of the log"
+                )
+            })
+        })?;
         if let Some((file, at)) = &opened.torn_at {
             tracing::info!(%shard, file, at, "cut a half-written end of the log; nothing acknowledged stood there");
         }

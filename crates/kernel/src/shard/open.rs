@@ -77,6 +77,11 @@ impl Loaded {
         self.checkpoints.lsn.next()
     }
 
+    /// The newest checkpoint, if it is damaged. Should the log then not reach back to the one before, this is what is really wrong.
+    pub fn passed_over(&self) -> Option<&Corrupt> {
+        self.checkpoints.passed_over.as_ref().map(|passed_over| &passed_over.corrupt)
+    }
+
     /// The log's new epoch must be above this one: give it to the log's `open`, which cannot know it where its own slots are new
     /// (after a salvage).
     pub fn epoch(&self) -> ShardEpoch {
