@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Salvage is tried once in so many.
 const SALVAGE_ONE_IN: u64 = 5;
 const WRONG_SHOWN_MAX: usize = 12;
-/// A read may lose the block that was hit: 64 KiB, or one batch where that is larger. Ours are smaller, and so is any record.
-const LOST_BYTES_MAX: u64 = 2 * 64 * 1024;
+/// A read may lose the block that was hit, which is one batch where that is larger than a block; damage may reach into the next.
+const LOST_BYTES_MAX: u64 = 2 * directory::BATCH_BYTES_MAX;
 
 /// What to do.
 pub struct RotPlan {
@@ -221,7 +221,7 @@ fn salvage(
         Err(why) => verdict.wrong.push(format!("reading what was salvaged: {why}")),
         Ok(read) => {
             verdict.wrong.extend(read.wrong.into_iter().map(|sentence| format!("salvaged: {sentence}")));
-            if read.missing_records > 0 && code == Some(0) {
+            if (read.missing_records > 0 || !read.absent.is_empty()) && code == Some(0) {
                 let missing = read.missing_records;
                 verdict.wrong.push(format!("salvage lost {missing} records and says nothing is lost: {}", told.trim()));
             }

@@ -20,6 +20,9 @@ const SMALL: &[(&str, &str)] = &[("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"), ("PO
 /// Acknowledged bytes in all.
 const LOAD_BYTES: u64 = 14 * 1024 * 1024;
 const BATCH_RECORDS_MAX: u64 = 60;
+const RECORD_BYTES_MAX: u64 = 4_000;
+/// The largest batch there is.
+pub const BATCH_BYTES_MAX: u64 = BATCH_RECORDS_MAX * RECORD_BYTES_MAX;
 
 /// One topic, and the numbers of the records of each partition: the record at an offset is the one of that index.
 pub struct WrittenTopic {
@@ -65,7 +68,7 @@ pub fn make(program: &Path, path: &Path, shards: u32, mut rng: Rng) -> Result<Wr
         let at = rng.below(written.topics.len() as u64) as usize;
         let topic = &mut written.topics[at];
         let partition = rng.below(topic.partitions.len() as u64) as usize;
-        let size = if topic.name == "few-and-large" { 4_000 } else { 200 };
+        let size = if topic.name == "few-and-large" { RECORD_BYTES_MAX } else { 200 };
         let records: Vec<Record> = (0..rng.within(1..BATCH_RECORDS_MAX + 1))
             .map(|_| {
                 number += 1;

@@ -21,6 +21,8 @@ pub struct Seen {
     pub refused_bytes: u64,
     /// Records that are not there (allowed after a salvage that says so).
     pub missing_records: u64,
+    /// Partitions that do not exist (the same).
+    pub absent: Vec<String>,
     pub wrong: Vec<String>,
 }
 
@@ -35,6 +37,10 @@ impl Seen {
 /// From a damaged directory: every record is served, or refused as damaged.
 pub fn all(address: SocketAddr, written: &Written) -> Result<Seen, String> {
     let mut seen = read(address, written)?;
+    if let Some(name) = seen.absent.first() {
+        let sentence = format!("{name} does not exist");
+        seen.wrong(sentence);
+    }
     if seen.missing_records > 0 {
         let missing = seen.missing_records;
         seen.wrong(format!("{missing} records are not there, and no error says so"));
@@ -67,9 +73,7 @@ fn read(address: SocketAddr, written: &Written) -> Result<Seen, String> {
                 Ok((start, end)) => seen.wrong(format!("{name} has offsets {start}..{end} of {}", records.len())),
                 Err(WireError::Refused { code: Code::UNKNOWN_TOPIC_OR_PARTITION, .. }) => {
                     seen.missing_records += records.len() as u64;
-                    if !records.is_empty() {
-                        seen.wrong(format!("{name} does not exist"));
-                    }
+                    seen.absent.push(name);
                 }
                 Err(error) => return Err(format!("{name}: {error}")),
             }

@@ -28,6 +28,7 @@ cargo xtask COMMAND
   tidy                                the repository's own rules
   sim [ARGS]                          the simulator (cargo xtask sim --help)
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
+  torture rot [--count N]             damage in a stopped data directory: found, or harmless
   bench kafka [--quick] [ARGS]        load, beside Apache Kafka where it can be had
   conformance [--only TEXT] [--list] [--rounds N] [--write-page] [--peer]
                                       real clients against the real broker; the page is docs/compat/kafka.md;

@@ -29,7 +29,7 @@ const STEPS: &[Step] = &[
         about: "the systemd unit and the container image, by the tools that use them",
         run: deploy::step,
     },
-    Step { name: "torture", about: "kill -9 under load, a few rounds", run: torture },
+    Step { name: "torture", about: "kill -9 under load, and damage at rest, a few rounds each", run: torture },
     Step { name: "readme", about: "the blocks of README.md, as a user would run them", run: readme::step },
     Step { name: "fuzz", about: "each fuzz target for a moment, where the tools are", run: fuzz::step },
 ];
@@ -160,6 +160,8 @@ fn sim(workspace: &Workspace, report: &mut Report) {
 
 /// Rounds inside `cargo xtask test`.
 const TORTURE_ROUNDS: &str = "10";
+/// Pieces of damage at rest in the torture step.
+const TORTURE_PIECES: &str = "60";
 
 fn torture(workspace: &Workspace, report: &mut Report) {
     for (name, build) in [("broker build", programs::BROKER_BUILD), ("bench build", programs::BENCH_BUILD)] {
@@ -168,9 +170,13 @@ fn torture(workspace: &Workspace, report: &mut Report) {
             return report.fail(name, &kept.output);
         }
     }
-    let arguments = ["kill", "--rounds", TORTURE_ROUNDS].map(str::to_string);
-    let mut command = programs::bench_command(workspace, &programs::broker(workspace), &arguments);
-    report.check("torture kill", process::keep(&mut command, &workspace.log("torture"), |_| {}).into_check());
+    let rigs =
+        [("torture kill", ["kill", "--rounds", TORTURE_ROUNDS]), ("torture rot", ["rot", "--count", TORTURE_PIECES])];
+    for (name, arguments) in rigs {
+        let arguments = arguments.map(str::to_string);
+        let mut command = programs::bench_command(workspace, &programs::broker(workspace), &arguments);
+        report.check(name, process::keep(&mut command, &workspace.log(name), |_| {}).into_check());
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@
 //!      (`batches.rs`).
 //!   3. Sources of records, in this order: segments that the checkpoint names, other segments, frames of the log. An offset that is
 //!      covered already is not taken again.
-//!   4. What is lost = what a partition should have (start to next) less what was saved. Where even that is not known the file is named.
+//!   4. Records whose topic's name is lost are saved under a name that says so (`salvaged-...`), and are kept whatever their age.
+//!   5. What is lost = what a partition should have (start to next) less what was saved. Where even that is not known the file is named.
 //!
 //! The new directory: segments under their numbers, one more for what came out of the log, one base checkpoint before frame 1, an
 //! identity that says that the logs are still to be made. The identity comes last: without it no broker takes the directory.
@@ -28,7 +29,7 @@ use kernel::coordinator::{Coordinator, Decision, Note};
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint::{self, ObjectKey};
 use kernel::format::v1::entry::{Entries, Record};
-use kernel::format::v1::object::Object;
+use kernel::format::v1::object::{Object, hosted_of};
 use kernel::format::v1::segment::{SegmentWriter, salvage_index};
 use kernel::log::partition::{Hosted, HostedRow};
 use kernel::shard::{Loaded, ShardConfig};
@@ -44,9 +45,9 @@ use media::local::wal::offline::read_for_salvage;
 use media::local::wal::slot::{self, SlotPage};
 use media::local::wal::survey::{Question, survey};
 use model::batch::{CRC_START, HEADER_BYTES, Header, LENGTH_END};
-use model::limits::PAGE_BYTES;
+use model::limits::{BATCH_BYTES_MAX, PAGE_BYTES};
 use model::media::{BlobDone, BlobKind, BlobName, BlobOp, BlobTag, Blobs, WalOpened};
-use model::{HolderId, Lsn, Now, Offset, PartitionId, ShardEpoch, ShardId, Ticket, TopicId, crc};
+use model::{HolderId, Lsn, NamespaceId, Now, Offset, PartitionId, ShardEpoch, ShardId, Ticket, TopicId, crc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ pub fn run(source: &Path, target: &Path) -> Result<SalvageReport, CannotRun> {
     for shard in directory.shards() {
         shards.push(OneShard::read(&directory, shard, &mut report)?);
     }
-    mend_catalog(&mut shards, &mut report);
+    mend_catalog(&mut shards, &directory, &mut report)?;
 
     let lock = DirLock::take(target).map_err(|error| CannotRun(error.to_string()))?;
     let open = || RealDisk::open(target).map_err(|error| CannotRun(error.to_string()));
@@ -246,6 +247,10 @@ impl OneShard {
                     self.keep_note(which, &Note { key: key.into(), value: Some(value.into()) });
                     Ok(())
                 }
+                Ok(Object::Partition(object)) => {
+                    self.host_unnamed(object.topic, report)?;
+                    self.state.load(Object::Partition(object))
+                }
                 Ok(object) => self.state.load(object),
                 Err(FormatError::Newer { feature }) => {
                     return Err(CannotRun(format!(
@@ -265,6 +270,56 @@ impl OneShard {
                     "the object is left out, or rebuilt as far as known",
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Of a topic whose partition is there, what a shard knows of it may be lost.
+    fn host_unnamed(&mut self, topic: TopicId, report: &mut SalvageReport) -> Result<(), CannotRun> {
+        if self.state.hosted.contains_key(&topic) {
+            return Ok(());
+        }
+        let hosted = match self.state.topics.get(topic) {
+            Some(topic) => hosted_of(topic).as_ref().clone(),
+            None => unnamed(topic, format!("salvaged-{topic}")),
+        };
+        self.state_is_damaged = true;
+        let what = format!("the name and the settings of topic {topic} are lost");
+        let consequence = format!("its partitions are saved as those of {}", hosted.name);
+        report.findings.push(Finding::damage(format!("ckpt/{:02}", self.shard.0), None, what, consequence));
+        self.state.load(Object::Hosted(hosted)).map_err(|error| CannotRun(error.to_string()))
+    }
+
+    /// Makes the partitions of which only records are left.
+    fn host_orphans(&mut self, directory: &Directory, report: &mut SalvageReport) -> Result<(), CannotRun> {
+        let mut disk = directory.disk()?;
+        let mut orphans: BTreeSet<PartitionId> = BTreeSet::new();
+        for (name, length) in blobs_of(&mut disk, self.shard, BlobKind::Segment)? {
+            let index = match segment_index::load(&mut LocalBlobs::new(directory.disk()?), name, length) {
+                Ok(index) => index,
+                Err(_) => {
+                    let mut read = |at: u64, bytes: u64| {
+                        read_all(&mut disk, FileName::Blob(name), at, bytes).ok().map(Bytes::from)
+                    };
+                    // What cannot be read here either is reported when its records are looked for.
+                    let Ok((index, _)) = salvage_index(name, length, &mut read) else { continue };
+                    index
+                }
+            };
+            orphans.extend(index.runs.iter().map(|run| run.partition));
+        }
+        orphans.extend(self.from_log.keys().map(|(partition, _)| *partition));
+        orphans.retain(|partition| self.state.partitions.get(*partition).is_none());
+        for partition in orphans {
+            let mut id = *b"salvaged\0\0\0\0\0\0\0\0";
+            id[8..].copy_from_slice(&partition.0.to_be_bytes());
+            let hosted = unnamed(TopicId(id), format!("salvaged-partition-{partition}"));
+            let what = format!("of partition {partition} only records are left");
+            let consequence =
+                format!("they are saved as topic {}; it may have been deleted before the damage", hosted.name);
+            report.findings.push(Finding::damage(format!("ckpt/{:02}", self.shard.0), None, what, consequence));
+            let rows = vec![HostedRow { partition, index: 0, epoch_base: 0 }];
+            self.state.apply(self.state.applied, &Record::PartitionPut { hosted: Arc::new(hosted), rows });
         }
         Ok(())
     }
@@ -665,20 +720,13 @@ fn add(ranges: &mut BTreeMap<Offset, Offset>, from: Offset, to: Offset) {
 
 /// Where something of the state is lost: makes partitions that a topic names, and topics that partitions name, and sees to it that
 /// no id is given out twice.
-fn mend_catalog(shards: &mut [OneShard], report: &mut SalvageReport) {
+fn mend_catalog(shards: &mut [OneShard], directory: &Directory, report: &mut SalvageReport) -> Result<(), CannotRun> {
     if !shards.iter().any(|one| one.state_is_damaged) {
-        return;
+        return Ok(());
     }
     let topics: Vec<Arc<Topic>> = shards.iter().flat_map(|one| one.state.topics.all().cloned()).collect();
     for topic in &topics {
-        let hosted = Arc::new(Hosted {
-            topic: topic.id,
-            namespace: topic.namespace,
-            name: topic.name.clone(),
-            retention_ms: topic.settings.retention_ms,
-            retention_bytes: topic.settings.retention_bytes,
-            batch_bytes_max: topic.settings.batch_bytes_max,
-        });
+        let hosted = hosted_of(topic);
         for one in shards.iter_mut().filter(|one| one.state_is_damaged) {
             let rows: Vec<HostedRow> = topic
                 .partitions
@@ -704,7 +752,11 @@ fn mend_catalog(shards: &mut [OneShard], report: &mut SalvageReport) {
             one.state.apply(lsn, &Record::PartitionPut { hosted: hosted.clone(), rows });
         }
     }
+    // Where the home of the names is whole, what it does not name was deleted.
     if shards.first().is_some_and(|home| home.state_is_damaged) {
+        for one in shards.iter_mut() {
+            one.host_orphans(directory, report)?;
+        }
         mend_topics(shards, &topics, report);
     }
     let partition_next = shards
@@ -727,6 +779,19 @@ fn mend_catalog(shards: &mut [OneShard], report: &mut SalvageReport) {
         one.state.partition_next = one.state.partition_next.max(partition_next + IDS_LEFT_OUT);
         one.state.producer_next = one.state.producer_next.max(producer_next + IDS_LEFT_OUT);
     }
+    Ok(())
+}
+
+/// A topic whose name is not known. Its records stay, whatever their age: an operator wants to look at them first.
+fn unnamed(topic: TopicId, name: String) -> Hosted {
+    Hosted {
+        topic,
+        namespace: NamespaceId::DEFAULT,
+        name: Arc::from(name),
+        retention_ms: None,
+        retention_bytes: None,
+        batch_bytes_max: BATCH_BYTES_MAX as u32,
+    }
 }
 
 /// Topics that only their partitions remember.
@@ -745,18 +810,32 @@ fn mend_topics(shards: &mut [OneShard], topics: &[Arc<Topic>], report: &mut Salv
             rows.insert(partition.index, placement);
         }
     }
-    let Some(home) = shards.first_mut() else { return };
     for (id, (hosted, rows)) in orphans {
-        let whole = rows.keys().copied().eq(0..rows.len() as u32);
+        let place = format!("ckpt/{:02}", shards.first().map_or(0, |home| home.shard.0));
         let what = format!("topic {} is known by its partitions only", hosted.name);
-        if !whole {
-            let consequence =
-                "some of its partitions are not known: it cannot be made again, its records are not saved";
-            report.findings.push(Finding::damage(format!("ckpt/{:02}", home.shard.0), None, what, consequence));
-            continue;
+        if !rows.keys().copied().eq(0..rows.len() as u32) {
+            let indexes: Vec<String> = rows.keys().map(u32::to_string).collect();
+            let consequence = format!(
+                "not by all of them: those with numbers {} get the numbers from 0 to {}",
+                indexes.join(", "),
+                rows.len() - 1
+            );
+            report.findings.push(Finding::damage(&place, None, &what, consequence));
+            for one in shards.iter_mut() {
+                let rows = rows.values().zip(0..).filter(|(placement, _)| placement.shard == one.shard);
+                let rows = rows.map(|(Placement { partition, epoch_base, .. }, index)| HostedRow {
+                    partition: *partition,
+                    index,
+                    epoch_base: *epoch_base,
+                });
+                let rows: Vec<HostedRow> = rows.collect();
+                if !rows.is_empty() {
+                    one.state.apply(one.state.applied, &Record::PartitionPut { hosted: hosted.clone(), rows });
+                }
+            }
         }
         let consequence = "made again; settings that the kernel does not act upon are lost";
-        report.findings.push(Finding::damage(format!("ckpt/{:02}", home.shard.0), None, what, consequence));
+        report.findings.push(Finding::damage(place, None, what, consequence));
         let topic = Topic {
             id,
             namespace: hosted.namespace,
@@ -769,8 +848,9 @@ fn mend_topics(shards: &mut [OneShard], topics: &[Arc<Topic>], report: &mut Salv
                 stored: Arc::from([]),
             },
         };
-        let lsn = home.state.applied;
-        home.state.apply(lsn, &Record::TopicPut(Arc::new(topic)));
+        if let Some(home) = shards.first_mut() {
+            home.state.apply(home.state.applied, &Record::TopicPut(Arc::new(topic)));
+        }
     }
 }
 

@@ -295,8 +295,8 @@ fn require_at_end(fields: &mut Fields<'_>, holds: bool) {
     }
 }
 
-/// Shares one text between objects that repeat it.
-pub(crate) fn hosted_of(topic: &Topic) -> Arc<Hosted> {
+/// What a shard with partitions of a topic keeps of it; name and settings are shared by all of them.
+pub fn hosted_of(topic: &Topic) -> Arc<Hosted> {
     Arc::new(Hosted {
         topic: topic.id,
         namespace: topic.namespace,
