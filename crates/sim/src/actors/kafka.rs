@@ -118,6 +118,11 @@ impl<T> Line<T> {
         self.open.len()
     }
 
+    /// The note of the oldest unanswered request.
+    pub fn first_note(&self) -> Option<&T> {
+        self.open.front().map(|open| &open.note)
+    }
+
     /// When the oldest unanswered request was sent.
     pub fn waiting_since_us(&self) -> Option<u64> {
         self.open.front().map(|open| open.asked_us)

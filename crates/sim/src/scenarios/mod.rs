@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is tried. A scenario makes a plan of operations from a seed and carries it out; any part of the plan may be left out.
 
+pub mod groups;
 pub mod kafka;
 pub mod kernel;
 pub mod meta;
@@ -100,7 +101,7 @@ pub type Run = fn(&Setup) -> Outcome;
 
 /// All scenarios.
 pub const ALL: &[(&str, Run)] =
-    &[("kernel", kernel::run), ("kafka", kafka::run), ("rot", rot::run), ("meta", meta::run)];
+    &[("kernel", kernel::run), ("kafka", kafka::run), ("groups", groups::run), ("rot", rot::run), ("meta", meta::run)];
 
 /// The scenario of that name.
 pub fn named(name: &str) -> Option<Run> {
