@@ -33,11 +33,19 @@ pub enum Bug {
     RecoveredUnsynced,
     /// A block of a segment is served without its checksum being looked at.
     RottenBlockServed,
+    /// A checkpoint leaves committed offsets out.
+    OffsetsLeftOutOfCheckpoint,
+    /// A commit's member and generation are not looked at.
+    FencedCommitAccepted,
+    /// Every member of a generation is given what one of them was assigned.
+    AssignmentGivenTwice,
+    /// A rebalance ends in the generation that it began in.
+    GenerationReused,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 16] = [
         Bug::LostSync,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
@@ -50,6 +58,10 @@ impl Bug {
         Bug::DedupeWindowLost,
         Bug::RecoveredUnsynced,
         Bug::RottenBlockServed,
+        Bug::OffsetsLeftOutOfCheckpoint,
+        Bug::FencedCommitAccepted,
+        Bug::AssignmentGivenTwice,
+        Bug::GenerationReused,
     ];
 
     /// The name on command lines: words joined by dashes.

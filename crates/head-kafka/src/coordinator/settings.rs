@@ -18,21 +18,24 @@ pub struct GroupSettings {
     pub offsets_check_ms: u64,
     /// `offset.metadata.max.bytes`: a longer one is refused (12).
     pub offset_metadata_bytes_max: u32,
-    /// Groups, a namespace each for itself: what would make another is refused (15).
+    /// Groups: what would make another is refused (15).
     pub groups_max: u32,
     /// Longest group id: others do not exist (24).
     pub group_id_bytes_max: u32,
-    /// Partitions with a committed offset in one group: commits that would make more are refused (28).
+    /// Partitions with a committed offset in one group: commits that would make more are refused (28). A group with a long id has
+    /// room for fewer, see `offsets.rs`.
     pub offsets_max: u32,
+    /// What the offsets of one group may take, their metadata included: commits beyond are refused (28).
+    pub offsets_bytes_max: u32,
     /// Members that were told their id and have not joined yet, in one group: the group takes no more (81).
     pub pending_members_max: u32,
-    /// Protocols of one member: a join with more is refused (23).
-    pub protocols_max: u32,
-    /// What the protocols of one member may take, names and metadata together: a join with more is refused (10).
+    /// What the ids and protocols of one member may take, names and metadata together: a join with more is refused (10).
     pub member_bytes_max: u32,
-    /// What protocols, ids and assignments of all members of one group may take: a join or an assignment beyond it is refused
-    /// (81, 10). A stable generation is one record of the log, so this stays below `kernel::coordinator::DECISION_BYTES_MAX`.
+    /// What members and assignments of one group may take: a join beyond it is refused (81), a leader's assignment as well (10). A
+    /// stable generation is one note, so this stays well below `kernel::coordinator::DECISION_BYTES_MAX`.
     pub group_bytes_max: u32,
+    /// What members and offsets of all groups may take: a join beyond it is refused (15), a commit as well (28).
+    pub memory_bytes_max: usize,
 }
 
 impl Default for GroupSettings {
@@ -46,11 +49,12 @@ impl Default for GroupSettings {
             offset_metadata_bytes_max: 4096,
             groups_max: 100_000,
             group_id_bytes_max: 4096,
-            offsets_max: 1_000_000,
+            offsets_max: 200_000,
+            offsets_bytes_max: 48 * 1024 * 1024,
             pending_members_max: 10_000,
-            protocols_max: 256,
             member_bytes_max: 1024 * 1024,
             group_bytes_max: 8 * 1024 * 1024,
+            memory_bytes_max: 256 * 1024 * 1024,
         }
     }
 }
