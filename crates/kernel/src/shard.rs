@@ -154,6 +154,10 @@ pub struct ShardFigures {
     pub spills: u64,
     pub spill_failures: u64,
     pub checkpoints: u64,
+    /// A spill with its checkpoint is under way.
+    pub spill_running: bool,
+    /// Stored bytes that retention has removed.
+    pub retention_bytes: u64,
     pub parked_publishes: u64,
     pub duplicate_publishes: u64,
     /// Batches whose compressed records turned out not to be well formed when a reader inside the broker opened them.
@@ -579,6 +583,7 @@ impl Shard {
             segment_bytes: self.segments.bytes(),
             applied: self.state.applied,
             durable: self.release.durable(),
+            spill_running: !self.spill.is_idle(),
             ..self.figures
         }
     }

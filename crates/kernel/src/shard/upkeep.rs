@@ -82,7 +82,11 @@ impl Shard {
         for id in &ids {
             let Some(partition) = self.state.partitions.get(*id) else { continue };
             if let Some(before) = trim::retention(partition, &self.tail, &self.segments, now.wall_ms) {
+                let bytes_before = trim::stored_bytes(partition, &self.segments);
                 self.log(Record::Trim { partition: *id, before });
+                let bytes_after =
+                    self.state.partitions.get(*id).map_or(0, |partition| trim::stored_bytes(partition, &self.segments));
+                self.figures.retention_bytes += bytes_before.saturating_sub(bytes_after);
             }
         }
         let more_producers = self.forget_idle(now);
