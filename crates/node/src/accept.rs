@@ -14,6 +14,7 @@ use head_kafka::session::Session;
 use kernel::Ctx;
 use kernel::auth::Principal;
 use model::NamespaceId;
+use ops::api::shapes::ListenerShape;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -76,6 +77,16 @@ impl Bound {
             format!("[{host}]:{}", self.settings.advertised_port)
         } else {
             format!("{host}:{}", self.settings.advertised_port)
+        }
+    }
+
+    /// For the page about the node.
+    pub fn shape(&self) -> ListenerShape {
+        ListenerShape {
+            name: self.name.clone(),
+            protocol: "kafka".to_owned(),
+            address: self.address.to_string(),
+            advertised: self.advertised(),
         }
     }
 

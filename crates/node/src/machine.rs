@@ -22,16 +22,24 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Memory of this process that is in use, as the system counts it.
+pub fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kib_of(&status, "VmRSS:")
+}
+
 /// Bytes of memory that this process may use: the smallest of the machine's memory and the limits of its control groups
 /// (version 1 and 2, each up to the root).
 pub fn memory_limit_bytes() -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text)).unwrap_or(1 << 30);
+    let machine =
+        fs::read_to_string("/proc/meminfo").ok().and_then(|text| kib_of(&text, "MemTotal:")).unwrap_or(1 << 30);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     smallest_limit(machine, limit_files(&groups).iter().filter_map(|file| fs::read_to_string(file).ok()))
 }
 
-fn total_of(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// The figure that stands behind a name, in bytes.
+fn kib_of(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -86,6 +94,6 @@ mod tests {
         let limits = || ["max\n", "2147483648\n", "9223372036854771712\n"].map(str::to_owned).into_iter();
         assert_eq!(smallest_limit(8 << 30, limits()), 2 << 30);
         assert_eq!(smallest_limit(1 << 30, limits()), 1 << 30);
-        assert_eq!(total_of("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
+        assert_eq!(kib_of("MemTotal:       16384 kB\nMemFree: 1 kB\n", "MemTotal:"), Some(16 << 20));
     }
 }

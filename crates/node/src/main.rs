@@ -9,10 +9,12 @@
 
 mod accept;
 mod admission;
+mod asker;
 mod cli;
 mod client;
 mod clock;
 mod connection;
+mod disk_usage;
 mod failure;
 mod holders;
 mod http;

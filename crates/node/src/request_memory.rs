@@ -44,7 +44,7 @@ impl RequestMemory {
 
     /// The share of one connection, empty so far.
     pub fn share(self: &Arc<RequestMemory>) -> Share {
-        Share { memory: self.clone(), held_bytes: 0, privileged: false }
+        Share { memory: self.clone(), held_bytes: 0, told: (0, 0), privileged: false }
     }
 
     fn over(&self) -> bool {
@@ -62,6 +62,8 @@ impl RequestMemory {
 pub struct Share {
     memory: Arc<RequestMemory>,
     held_bytes: usize,
+    /// What of it is told as requests that arrive, and as answers that leave.
+    told: (u64, u64),
     privileged: bool,
 }
 
@@ -72,21 +74,32 @@ impl Share {
         if bytes > self.held_bytes {
             let more = bytes - self.held_bytes;
             self.memory.used_bytes.fetch_add(more, Ordering::Relaxed);
-            self.memory.metrics.request_memory.add(more as u64);
         } else if bytes < self.held_bytes {
             let less = self.held_bytes - bytes;
             let was_over = self.memory.over();
             self.memory.used_bytes.fetch_sub(less, Ordering::Relaxed);
-            self.memory.metrics.request_memory.sub(less as u64);
             if was_over {
                 self.memory.wake_all();
             }
         }
         self.held_bytes = bytes;
+        self.tell(input_bytes, output_bytes);
         if self.privileged && input_bytes == 0 {
             self.privileged = false;
             self.memory.waiting.lock().privileged = false;
             self.memory.wake_all();
+        }
+    }
+
+    /// The levels that operators see move in steps, too.
+    fn tell(&mut self, input_bytes: usize, output_bytes: usize) {
+        let metrics = &self.memory.metrics;
+        let step = |bytes: usize| (bytes / STEP_BYTES * STEP_BYTES) as u64;
+        let now = (step(input_bytes), step(output_bytes));
+        if self.told != now {
+            metrics.input.change(self.told.0, now.0);
+            metrics.output.change(self.told.1, now.1);
+            self.told = now;
         }
     }
 

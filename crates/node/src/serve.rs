@@ -17,7 +17,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::connection::Bounds;
 use crate::failure::{self, Failure};
-use crate::http::{self, Pages};
+use crate::http::{self, About, Pages};
 use crate::node::{Node, Parts};
 use crate::notify::Notify;
 use crate::request_memory::RequestMemory;
@@ -30,7 +30,7 @@ use ops::{Health, Metrics};
 use serde::Serialize;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -83,11 +83,21 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         producers_max: settings.producers_max as u32,
     })?;
 
-    let pages = Arc::new(Pages { health: health.clone(), metrics: metrics.clone(), node: OnceLock::new() });
+    let clock = Clock::start();
+    let template = head_settings(settings, &storage.cluster_id);
+    let about = About {
+        node_id: template.node_id,
+        cluster_id: storage.cluster_id.clone(),
+        started_at_ms: clock.now().wall_ms,
+        started,
+        storage: storage.mode().to_owned(),
+        data_dir: (storage.mode() == "local").then(|| settings.data_dir.clone()),
+        tail_bytes_max: storage.shard_tail_bytes_max(),
+    };
+    let pages = Arc::new(Pages::new(health.clone(), metrics.clone(), about));
     let http_address = http::start(settings.http_bind, pages.clone())?;
 
     notify.status("recovering");
-    let clock = Clock::start();
     let recovered = storage.recover(&health, clock)?;
     let parts = Parts {
         clock,
@@ -123,12 +133,12 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
             write_stall_us: settings.kafka_write_stall_ms * 1000,
         },
     });
-    let template = head_settings(settings, &storage.cluster_id);
     let listeners = loaded
         .kafka_listeners
         .iter()
         .map(|listener| Bound::listen(listener, &template))
         .collect::<Result<Vec<Bound>, String>>()?;
+    let _ = pages.listeners.set(listeners.iter().map(Bound::shape).collect());
     let report = Report::new(&listeners, http_address, &storage, node.shards.len(), started);
     let (stop, stopped) = watch::channel(false);
     for listener in listeners {
@@ -406,7 +416,7 @@ impl Report {
         for listener in &self.kafka {
             text.push_str(&format!("  kafka  {} (clients are told: {})\n", listener.address, listener.advertised));
         }
-        text.push_str(&format!("  http   http://{}/ (healthz, readyz, metrics)\n", self.http));
+        text.push_str(&format!("  http   http://{}/ (v1/node, v1/topics, v1/groups, metrics, readyz)\n", self.http));
         if let Some(address) = self.local {
             text.push_str(&format!(
                 "\nTry it:\n\n  seq 100000 | kcat -P -b {address} -t demo\n  kcat -C -b {address} -t demo -o beginning -e -q | sha256sum\n  \

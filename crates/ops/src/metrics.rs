@@ -63,6 +63,15 @@ impl Gauge {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
+    /// Somebody's part of the level was `from` and is `to`.
+    pub fn change(&self, from: u64, to: u64) {
+        if to > from {
+            self.add(to - from);
+        } else {
+            self.sub(from - to);
+        }
+    }
+
     /// The level now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -92,8 +101,12 @@ pub struct Metrics {
     pub accept_failures: Counter,
     pub received: Counter,
     pub sent: Counter,
-    /// Bytes of requests and answers held for connections now.
-    pub request_memory: Gauge,
+    /// Bytes of requests that are arriving, held for connections now.
+    pub input: Gauge,
+    /// The same of answers that are leaving.
+    pub output: Gauge,
+    /// Records being read for consumers, or in answers that are not taken yet.
+    pub fetch_memory: Gauge,
     /// Times a connection had to wait because the request memory was used up.
     pub request_memory_waits: Counter,
     /// From the start of a write to the log until it is synced.
@@ -124,7 +137,9 @@ impl Default for Metrics {
             accept_failures: Counter::default(),
             received: Counter::default(),
             sent: Counter::default(),
-            request_memory: Gauge::default(),
+            input: Gauge::default(),
+            output: Gauge::default(),
+            fetch_memory: Gauge::default(),
             request_memory_waits: Counter::default(),
             wal_flush: Histogram::default(),
             wal_append: Histogram::default(),
@@ -231,13 +246,8 @@ impl Collector for Scrape {
             Family { name, help, unit }.gauges(encoder, &plain(value))
         };
         level(encoder, "connections", "Open client connections", None, metrics.connections.get())?;
-        level(
-            encoder,
-            "request_memory",
-            "Memory held for requests and answers of connections",
-            bytes(),
-            metrics.request_memory.get(),
-        )?;
+        level(encoder, "input", "Requests that are arriving", bytes(), metrics.input.get())?;
+        level(encoder, "output", "Answers that are leaving", bytes(), metrics.output.get())?;
 
         let counts: [(&str, &str, Option<Unit>, &Counter); 13] = [
             ("connections_accepted", "Connections accepted", None, &metrics.connections_accepted),

@@ -14,6 +14,7 @@ use crate::auth::{self, Action, Resource, Verdict};
 use crate::command::{Ctx, TopicSettings};
 use model::{LeaderEpoch, NamespaceId, PartitionId, ShardEpoch, ShardId, TopicId};
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// See the module.
@@ -64,8 +65,15 @@ impl Catalog {
 
     /// All topics that the asker may know of, by name.
     pub fn topics<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = &'a Arc<Topic>> {
+        // No name is empty.
+        self.topics_after(ctx, "")
+    }
+
+    /// The same, of those whose name comes behind this one.
+    pub fn topics_after<'a>(&'a self, ctx: &'a Ctx, name: &str) -> impl Iterator<Item = &'a Arc<Topic>> {
+        let behind = Bound::Excluded((ctx.namespace, Arc::from(name)));
         self.by_name
-            .range((ctx.namespace, Arc::from(""))..)
+            .range((behind, Bound::Unbounded))
             .take_while(|((namespace, _), _)| *namespace == ctx.namespace)
             .map(|(_, topic)| topic)
             .filter(|topic| describable(ctx, topic))

@@ -132,7 +132,7 @@ settings! {
         "Open connections from one address; beyond, the oldest of them that never made a request is closed, or else the new one.";
 
     http_bind: SocketAddr = "http.bind", Kind::Address, "127.0.0.1:7070", Some(("http", "ADDR")),
-        "Where /healthz, /readyz and /metrics are served.";
+        "Where HTTP is served: /v1/node, /v1/topics, /v1/groups, /metrics, /readyz. Read-only, and open to whoever reaches it.";
 
     memory_tail_bytes_max: Option<u64> = "memory.tail_bytes_max", Kind::SizeOrAuto { min: 4 * MIB, max: TIB }, "auto", None,
         "Memory for records not yet spilled to segments, over all shards; replay after a crash reads this much at most. auto = an eighth of the memory limit, at most 256MiB.";

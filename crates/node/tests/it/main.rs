@@ -6,7 +6,9 @@
 mod bad_peers;
 mod cli;
 mod client;
+mod http;
 mod life;
 mod process;
+mod schema;
 mod service;
 mod settings;
