@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let mut now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
     let ctx = Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(1) };
     let catalog = Catalog::new(Arc::from([ShardEpoch(1)]));
-    let mut session = Session::new(Arc::new(Settings::default()), ctx, 7, now);
+    let mut session = Session::new(Arc::new(Settings::default()), ctx, "/127.0.0.1".into(), 7, now);
     let (first, second) = stream.split_at(usize::from(*cut).min(stream.len()));
     let mut input = BytesMut::new();
     for piece in [first, second] {

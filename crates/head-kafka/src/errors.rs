@@ -6,7 +6,9 @@
 //! done". The numbers clients treat alike are chosen by their text.
 
 use crate::wire::ErrorCode;
-use kernel::error::{DeclareError, DeleteError, EpochMismatch, LocateError, ProducerError, PublishError, ReadError};
+use kernel::error::{
+    CoordinatorError, DeclareError, DeleteError, EpochMismatch, LocateError, ProducerError, PublishError, ReadError,
+};
 use model::batch::BatchError;
 
 fn epoch(mismatch: &EpochMismatch) -> ErrorCode {
@@ -106,6 +108,26 @@ pub fn producer(error: &ProducerError) -> ErrorCode {
         ProducerError::StorageFull => ErrorCode::KafkaStorageError,
         ProducerError::LogFailed => ErrorCode::RequestTimedOut,
         ProducerError::NotOwner => ErrorCode::NotController,
+    }
+}
+
+/// The requests of groups. After COORDINATOR_NOT_AVAILABLE and NOT_COORDINATOR clients look for the coordinator and try again;
+/// REQUEST_TIMED_OUT would end most of them.
+pub fn coordinator(error: &CoordinatorError) -> ErrorCode {
+    match error {
+        CoordinatorError::Denied => ErrorCode::GroupAuthorizationFailed,
+        CoordinatorError::NotFound => ErrorCode::NotCoordinator,
+        CoordinatorError::TooLarge => ErrorCode::MessageTooLarge,
+        // What may have been done is the same when it is done again.
+        CoordinatorError::LogFailed => ErrorCode::CoordinatorNotAvailable,
+    }
+}
+
+/// OffsetCommit.
+pub fn commit(error: &CoordinatorError) -> ErrorCode {
+    match error {
+        CoordinatorError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
+        CoordinatorError::Denied | CoordinatorError::NotFound | CoordinatorError::LogFailed => coordinator(error),
     }
 }
 
@@ -219,6 +241,15 @@ mod tests {
         ];
         for (error, number) in producers {
             assert_eq!(producer(&error).number(), number, "{error:?}");
+        }
+        let coordinators = [
+            (CoordinatorError::Denied, 30, 30),
+            (CoordinatorError::NotFound, 16, 16),
+            (CoordinatorError::TooLarge, 10, 28),
+            (CoordinatorError::LogFailed, 15, 15),
+        ];
+        for (error, asked, committed) in coordinators {
+            assert_eq!((coordinator(&error).number(), commit(&error).number()), (asked, committed), "{error:?}");
         }
     }
 

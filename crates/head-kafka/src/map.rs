@@ -6,6 +6,7 @@
 //! received, but for topics that ask for more: LogAppendTime patches the header (time, one attribute, checksum; the records stay
 //! as they are), a compacted topic has its records looked at for keys.
 
+use crate::coordinator::{self, messages::Ask};
 use crate::errors;
 use crate::random::Random;
 use crate::topic_config::TopicConfig;
@@ -465,6 +466,15 @@ pub fn topic_operations(who: &Ctx, topic: &Topic) -> i32 {
     operations(who, resource, &BITS)
 }
 
+/// The topic, if the asker may read it.
+pub fn readable<'a>(who: &Ctx, topic: &'a Arc<Topic>) -> Result<&'a Topic, ErrorCode> {
+    let resource = Resource::Topic { namespace: topic.namespace, name: &topic.name };
+    match auth::decide(&who.principal, who.namespace, resource, Action::Read) {
+        Verdict::Allow => Ok(topic),
+        Verdict::Deny => Err(ErrorCode::TopicAuthorizationFailed),
+    }
+}
+
 /// The bits of what the asker may do to the whole system.
 pub fn cluster_operations(who: &Ctx) -> i32 {
     // Create, alter, describe, cluster action, describe configs, alter configs, idempotent write.
@@ -477,6 +487,14 @@ pub fn cluster_operations(who: &Ctx) -> i32 {
         (Action::Alter, 11),
         (Action::Write, 12),
     ];
+    operations(who, Resource::Node, &BITS)
+}
+
+/// The bits of what the asker may do to a group.
+pub fn group_operations(who: &Ctx) -> i32 {
+    // Read, delete, describe, describe configs, alter configs.
+    const BITS: [(Action, u8); 5] =
+        [(Action::Read, 3), (Action::Delete, 6), (Action::Describe, 8), (Action::Describe, 10), (Action::Alter, 11)];
     operations(who, Resource::Node, &BITS)
 }
 
@@ -496,4 +514,11 @@ pub fn init_producer() -> (ShardId, Command) {
 /// Its id and epoch, as the protocol says them.
 pub fn producer(ready: ProducerReady) -> (i64, i16) {
     (ready.id.0, ready.epoch.0)
+}
+
+// Groups
+
+/// Something for the group coordinator, and where it is.
+pub fn ask(catalog: &Catalog, who: &Ctx, ask: &Ask) -> (ShardId, Command) {
+    (catalog.cell(who.namespace), Command::Coordinator { which: coordinator::GROUPS, input: ask.encode() })
 }

@@ -21,7 +21,7 @@ use crate::random::Random;
 use crate::verbs::fetch::FetchMemory;
 use crate::verbs::{self, Cx, Outcome, Request, Running};
 use crate::wire::frame::{self, Frame};
-use crate::wire::{ApiKey, Format};
+use crate::wire::{ApiKey, Format, Text};
 use bytes::{Bytes, BytesMut};
 use kernel::{Catalog, Command, Ctx, Reply};
 use model::{Now, PartitionId, ShardId, Ticket};
@@ -54,6 +54,7 @@ pub fn api_name(api_key: i16) -> &'static str {
 pub struct Session {
     settings: Arc<Settings>,
     ctx: Ctx,
+    client_host: Arc<str>,
     random: Random,
     fetches: FetchMemory,
     /// Requests not answered yet, in the order they came.
@@ -77,6 +78,7 @@ struct Queued {
     key: ApiKey,
     format: Format,
     correlation_id: i32,
+    client_id: Text,
     /// Of its frame, and of its lists once decoded.
     bytes: usize,
     arrived_us: u64,
@@ -100,11 +102,13 @@ struct Arriving {
 }
 
 impl Session {
-    /// `seed` feeds the session's random bits (topic ids, fetch session ids), so that the driver decides what is random.
-    pub fn new(settings: Arc<Settings>, ctx: Ctx, seed: u64, now: Now) -> Session {
+    /// `client_host` is where the client is, as group descriptions show it: `/127.0.0.1`, as Apache Kafka writes addresses.
+    /// `seed` feeds the session's random bits (topic ids, member ids, fetch session ids), so that the driver decides what is random.
+    pub fn new(settings: Arc<Settings>, ctx: Ctx, client_host: Arc<str>, seed: u64, now: Now) -> Session {
         Session {
             settings,
             ctx,
+            client_host,
             random: Random::new(seed),
             fetches: FetchMemory::default(),
             queue: VecDeque::new(),
@@ -202,6 +206,15 @@ impl Session {
         Ok(())
     }
 
+    /// A request is under way that is answered when others do something, perhaps much later: a member that waits for its group.
+    /// When its client goes, it need not be waited for.
+    pub fn waits_for_others(&self) -> bool {
+        self.queue
+            .iter()
+            .take(self.started)
+            .any(|queued| matches!(&queued.state, State::Running(running) if running.waits_for_others()))
+    }
+
     /// The next command for a shard.
     pub fn poll_command(&mut self) -> Option<(ShardId, Ticket, Command)> {
         self.commands.pop_front()
@@ -268,7 +281,7 @@ impl Session {
     }
 
     fn enqueue(&mut self, now: Now, frame: Frame) -> Result<(), Close> {
-        let Frame { key, version, correlation_id, body, bytes } = frame;
+        let Frame { key, version, correlation_id, client_id, body, bytes } = frame;
         let format = Format { version, flexible: key.is_flexible(version) };
         let (request, bytes) = match Request::read(key, format, body) {
             Ok((request, decoded_bytes)) => (request, bytes + decoded_bytes),
@@ -279,6 +292,7 @@ impl Session {
             key,
             format,
             correlation_id,
+            client_id,
             bytes,
             arrived_us: now.mono_us,
             state: State::Waiting(request),
@@ -379,6 +393,8 @@ impl Session {
             catalog,
             settings: &self.settings,
             who: &self.ctx,
+            client_host: &self.client_host,
+            client_id: &queued.client_id,
             random: &mut self.random,
             fetches: &mut self.fetches,
             commands: &mut self.commands,

@@ -171,6 +171,18 @@ impl Told {
     }
 }
 
+/// An address as Apache Kafka writes it: `/127.0.0.1`, and for version 6 all eight groups without zeros left out.
+fn client_host(peer: IpAddr) -> Arc<str> {
+    let host = match peer.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => {
+            let groups = address.segments().map(|group| format!("{group:x}"));
+            format!("/{}", groups.join(":"))
+        }
+    };
+    Arc::from(host)
+}
+
 fn start(shared: &Arc<Shared>, told: &mut Told, stream: TcpStream, peer: IpAddr) {
     let node = &shared.node;
     let (holder, outbox) = node.holders.join();
@@ -188,7 +200,7 @@ fn start(shared: &Arc<Shared>, told: &mut Told, stream: TcpStream, peer: IpAddr)
     // Answers are small and wanted at once.
     let _ = stream.set_nodelay(true);
     let ctx = Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder };
-    let session = Session::new(told.to(&stream), ctx, random::seed(), node.clock.now());
+    let session = Session::new(told.to(&stream), ctx, client_host(peer), random::seed(), node.clock.now());
     let (memory, bounds) = (shared.memory.share(), shared.bounds);
     let counted = Counted { shared: shared.clone(), peer, outbox: outbox.clone() };
     let connection = Connection::new(node.clone(), stream, session, (holder, outbox), bounds, memory);
@@ -222,6 +234,15 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_named_as_apache_kafka_names_them() {
+        let written = |address: &str| client_host(address.parse().unwrap());
+        assert_eq!(&*written("127.0.0.1"), "/127.0.0.1");
+        assert_eq!(&*written("::1"), "/0:0:0:0:0:0:0:1");
+        assert_eq!(&*written("fe80::1ff:fe23"), "/fe80:0:0:0:0:0:1ff:fe23");
+        assert_eq!(&*written("::ffff:10.1.2.3"), "/10.1.2.3");
+    }
 
     #[test]
     fn clients_are_told_the_address_they_came_to_and_what_is_kept_of_that_is_bounded() {

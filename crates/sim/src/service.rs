@@ -61,7 +61,8 @@ impl Service {
         let id = self.next_link;
         self.next_link += 1;
         let manner = self.net.pick(&self.manners);
-        let session = Session::new(self.settings.clone(), ctx(id), self.net.bits(), world.clock.now());
+        let session =
+            Session::new(self.settings.clone(), ctx(id), "/127.0.0.1".into(), self.net.bits(), world.clock.now());
         let server = Some(Server { session, input: BytesMut::new(), fresh: true, blocked: false });
         let link = Link { manner, up: Pipe::default(), down: Pipe::default(), server, half_open: false };
         world.clock.note(44, [id, client as u64, 0], format_args!("client {client} opens connection {id}"));

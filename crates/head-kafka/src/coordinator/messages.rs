@@ -274,7 +274,7 @@ macro_rules! numbered {
             /// # Errors
             /// It is no such message: a bug of who made it, never of a client.
             pub fn decode(bytes: Bytes) -> Result<$name, Malformed> {
-                let reader = &mut Reader::new(bytes);
+                let reader = &mut Reader::own(bytes);
                 match reader.i8()? {
                     $( $number => Ok($name::$variant(Field::read(reader, FORMAT)?)), )*
                     _ => Err(Malformed::Length),

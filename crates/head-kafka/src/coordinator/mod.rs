@@ -306,6 +306,11 @@ impl Groups {
     }
 }
 
+/// The machines that this head has beside every shard.
+pub fn machines(groups: &GroupSettings) -> Vec<Box<dyn Coordinator>> {
+    vec![Box::new(Groups::new(groups.clone()))]
+}
+
 impl Coordinator for Groups {
     fn which(&self) -> u8 {
         GROUPS

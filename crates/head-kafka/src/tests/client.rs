@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// The wall clock of tests; record times lie near it.
 pub const WALL_MS: u64 = 1_700_000_000_000;
 
+/// Where the clients of tests are.
+pub const CLIENT_HOST: &str = "/127.0.0.1";
+
 /// What a session is driven against: the plain model, or real shards.
 pub trait Kernel {
     fn catalog(&self) -> Catalog;
@@ -59,7 +62,7 @@ impl<K: Kernel> Client<K> {
     pub fn of(settings: Settings, kernel: K) -> Client<K> {
         let now = Now { mono_us: 1_000_000, wall_ms: WALL_MS };
         Client {
-            session: Session::new(Arc::new(settings), who(), 42, now),
+            session: Session::new(Arc::new(settings), who(), CLIENT_HOST.into(), 42, now),
             kernel,
             now,
             input: BytesMut::new(),
@@ -72,7 +75,7 @@ impl<K: Kernel> Client<K> {
 
     /// Another connection to the same kernel.
     pub fn reconnect(&mut self) {
-        self.session = Session::new(Arc::new(Settings::default()), who(), 43, self.now);
+        self.session = Session::new(Arc::new(Settings::default()), who(), CLIENT_HOST.into(), 43, self.now);
         self.input.clear();
         self.output.clear();
     }

@@ -3,10 +3,12 @@
 //! asks for.
 
 use super::client::{Event, Kernel};
+use crate::coordinator::{GROUPS, GroupSettings, Groups};
 use bytes::Bytes;
 use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
 use kernel::command::{Isolation, LocateBy};
+use kernel::coordinator::{Coordinator, Decision};
 use kernel::error::{DeclareError, DeleteError, EpochMismatch, LocateError, PublishError, ReadError};
 use kernel::reply::{Declared, Located, ProducerReady, Published, ReadReply};
 use kernel::{Catalog, Command, Ctx, Reply};
@@ -48,6 +50,7 @@ pub struct PlainKernel {
     topics: BTreeMap<TopicId, Arc<Topic>>,
     next_partition: u64,
     next_producer: i64,
+    groups: Groups,
     /// Every command there was, for tests that look at how they were asked.
     pub asked: Vec<Command>,
 }
@@ -61,11 +64,21 @@ impl Kernel for PlainKernel {
         self.catalog.clone()
     }
 
-    fn submit(&mut self, _now: Now, _shard: ShardId, ticket: Ticket, command: Command) {
-        self.take(ticket, command);
+    fn submit(&mut self, now: Now, _shard: ShardId, ticket: Ticket, command: Command) {
+        match command {
+            Command::Coordinator { which: GROUPS, input } if self.instead.is_empty() => {
+                let decision = self.groups.handle(now, &who(), ticket, &input);
+                self.decided(decision);
+            }
+            command => self.take(ticket, command),
+        }
     }
 
-    fn next_event(&mut self, _now: Now) -> Option<Event> {
+    fn next_event(&mut self, now: Now) -> Option<Event> {
+        if self.groups.poll_timeout().is_some_and(|due| due <= now.mono_us) {
+            let decision = self.groups.handle_timeout(now);
+            self.decided(decision);
+        }
         self.events.pop_front()
     }
 }
@@ -83,6 +96,7 @@ impl PlainKernel {
             topics: BTreeMap::new(),
             next_partition: 1,
             next_producer: 1000,
+            groups: Groups::new(GroupSettings::default()),
             asked: Vec::new(),
         }
     }
@@ -105,6 +119,14 @@ impl PlainKernel {
     fn reply(&mut self, ticket: Ticket, reply: Reply) {
         let queue = if self.holding { &mut self.held } else { &mut self.events };
         queue.push_back(Event::Reply(ticket, reply));
+    }
+
+    /// What a coordinator decided is durable at once.
+    fn decided(&mut self, decision: Decision) {
+        decision.notes.iter().for_each(|note| self.groups.apply(note));
+        for (_, ticket, answer) in decision.replies {
+            self.reply(ticket, Reply::Coordinated(Ok(answer)));
+        }
     }
 
     /// Takes a command, from the session or past it.

@@ -42,11 +42,21 @@ fn exactly_what_is_spoken_is_announced() {
             (1, 4, 18),
             (2, 1, 11),
             (3, 0, 13),
+            (8, 2, 10),
+            (9, 1, 10),
             (10, 0, 6),
+            (11, 0, 9),
+            (12, 0, 4),
+            (13, 0, 5),
+            (14, 0, 5),
+            (15, 0, 6),
+            (16, 0, 5),
             (18, 0, 4),
             (19, 2, 7),
             (20, 1, 6),
             (22, 0, 5),
+            (42, 0, 2),
+            (47, 0, 0),
         ];
         assert_eq!(ranges, expected, "version {version}");
         assert!(answer.supported_features.is_empty() && answer.finalized_features.is_empty());

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! FindCoordinator: which node coordinates a group, a transactional id or a share partition. There is one node, so it is this one.
 //!
-//! It is spoken before groups are, for two reasons. librdkafka takes it for the sign of a broker that knows lz4, and silently
-//! stops compressing without it. And a client that wants a group is told where to go, and fails at once on the request that is
-//! really missing, instead of looking for a coordinator for ever.
+//! Transactional ids and share partitions are told the same, though they are not spoken yet: a client that wants one is told where
+//! to go, and fails at once on the request that is really missing, instead of looking for a coordinator for ever.
 
 use super::{Cx, Outcome};
 use crate::wire::messages::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};

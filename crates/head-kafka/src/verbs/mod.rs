@@ -5,21 +5,36 @@
 //! their replies by the number it gave each (`part`). Only Fetch also waits for time and for watches.
 
 pub mod api_versions;
+pub mod asks;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_topics;
+pub mod describe_groups;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod heartbeat;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod produce;
+pub mod sync_group;
 
 use crate::Settings;
+use crate::coordinator::messages::{Answer, Ask};
+use crate::map;
 use crate::random::Random;
 use crate::wire::messages as wire;
-use crate::wire::{ApiKey, ErrorCode, Field, Format, Malformed, Reader, Writer};
+use crate::wire::{ApiKey, ErrorCode, Field, Format, Malformed, Reader, Text, Writer};
+use asks::Coordinated;
 use bytes::Bytes;
 use fetch::FetchMemory;
+use kernel::error::CoordinatorError;
 use kernel::{Catalog, Command, Ctx, Reply};
 use model::{Now, ShardId, Ticket};
 use std::collections::VecDeque;
@@ -30,6 +45,9 @@ pub struct Cx<'a> {
     pub catalog: &'a Catalog,
     pub settings: &'a Settings,
     pub who: &'a Ctx,
+    /// Where the client is, and how it calls itself in this request.
+    pub client_host: &'a str,
+    pub client_id: &'a Text,
     pub random: &'a mut Random,
     pub fetches: &'a mut FetchMemory,
     pub commands: &'a mut VecDeque<(ShardId, Ticket, Command)>,
@@ -57,6 +75,11 @@ impl Cx<'_> {
         self.commands.push_back((shard, ticket, command));
     }
 
+    /// Asks the group coordinator; its answer is the only reply to this request.
+    pub fn ask(&mut self, ask: &Ask) {
+        self.send(0, map::ask(self.catalog, self.who, ask));
+    }
+
     pub fn answer(&self, body: &impl Field, error_code: i16) -> Outcome {
         self.answer_as(self.format, body, error_code)
     }
@@ -73,13 +96,23 @@ impl Cx<'_> {
 pub enum Request {
     ApiVersions(Option<wire::api_versions::ApiVersionsRequest>),
     CreateTopics(wire::create_topics::CreateTopicsRequest),
+    DeleteGroups(wire::delete_groups::DeleteGroupsRequest),
     DeleteTopics(wire::delete_topics::DeleteTopicsRequest),
+    DescribeGroups(wire::describe_groups::DescribeGroupsRequest),
     Fetch(wire::fetch::FetchRequest),
     FindCoordinator(wire::find_coordinator::FindCoordinatorRequest),
+    Heartbeat(wire::heartbeat::HeartbeatRequest),
     InitProducerId(wire::init_producer_id::InitProducerIdRequest),
+    JoinGroup(wire::join_group::JoinGroupRequest),
+    LeaveGroup(wire::leave_group::LeaveGroupRequest),
+    ListGroups(wire::list_groups::ListGroupsRequest),
     ListOffsets(wire::list_offsets::ListOffsetsRequest),
     Metadata(wire::metadata::MetadataRequest),
+    OffsetCommit(wire::offset_commit::OffsetCommitRequest),
+    OffsetDelete(wire::offset_delete::OffsetDeleteRequest),
+    OffsetFetch(wire::offset_fetch::OffsetFetchRequest),
     Produce(wire::produce::ProduceRequest),
+    SyncGroup(wire::sync_group::SyncGroupRequest),
 }
 
 impl Request {
@@ -99,14 +132,24 @@ impl Request {
             }
             ApiKey::ApiVersions => Request::ApiVersions(Some(Field::read(reader, format)?)),
             ApiKey::CreateTopics => Request::CreateTopics(Field::read(reader, format)?),
+            ApiKey::DeleteGroups => Request::DeleteGroups(Field::read(reader, format)?),
             ApiKey::DeleteTopics => Request::DeleteTopics(Field::read(reader, format)?),
+            ApiKey::DescribeGroups => Request::DescribeGroups(Field::read(reader, format)?),
             ApiKey::Fetch => Request::Fetch(Field::read(reader, format)?),
             ApiKey::FindCoordinator => Request::FindCoordinator(Field::read(reader, format)?),
+            ApiKey::Heartbeat => Request::Heartbeat(Field::read(reader, format)?),
             ApiKey::InitProducerId => Request::InitProducerId(Field::read(reader, format)?),
+            ApiKey::JoinGroup => Request::JoinGroup(Field::read(reader, format)?),
+            ApiKey::LeaveGroup => Request::LeaveGroup(Field::read(reader, format)?),
+            ApiKey::ListGroups => Request::ListGroups(Field::read(reader, format)?),
             ApiKey::ListOffsets => Request::ListOffsets(Field::read(reader, format)?),
             ApiKey::Metadata => Request::Metadata(Field::read(reader, format)?),
+            ApiKey::OffsetCommit => Request::OffsetCommit(Field::read(reader, format)?),
+            ApiKey::OffsetDelete => Request::OffsetDelete(Field::read(reader, format)?),
+            ApiKey::OffsetFetch => Request::OffsetFetch(Field::read(reader, format)?),
             ApiKey::Produce => Request::Produce(Field::read(reader, format)?),
-            // Not spoken, so no frame of that kind gets here.
+            ApiKey::SyncGroup => Request::SyncGroup(Field::read(reader, format)?),
+            // Not spoken yet, so no frame of that kind gets here.
             _ => return Err(Malformed::Null),
         };
         Ok((request, reader.decoded_bytes()))
@@ -116,12 +159,22 @@ impl Request {
 /// A request whose outcome is not known yet.
 pub enum Running {
     CreateTopics(create_topics::Running),
+    DeleteGroups(delete_groups::Running),
     DeleteTopics(delete_topics::Running),
+    DescribeGroups(describe_groups::Running),
     Fetch(Box<fetch::Running>),
+    Heartbeat,
     InitProducerId,
+    JoinGroup(join_group::Running),
+    LeaveGroup,
+    ListGroups,
     ListOffsets(list_offsets::Running),
     Metadata(metadata::Running),
+    OffsetCommit(offset_commit::Running),
+    OffsetDelete(offset_delete::Running),
+    OffsetFetch(offset_fetch::Running),
     Produce(produce::Running),
+    SyncGroup,
 }
 
 /// Starts a request.
@@ -131,14 +184,27 @@ pub enum Running {
 pub fn start(cx: &mut Cx<'_>, request: Request) -> Result<Running, Outcome> {
     match request {
         Request::ApiVersions(request) => Err(api_versions::answer(cx, request)),
-        Request::FindCoordinator(request) => Err(find_coordinator::answer(cx, request)),
         Request::CreateTopics(request) => create_topics::start(cx, request).map(Running::CreateTopics),
+        Request::DeleteGroups(request) => delete_groups::start(cx, request).map(Running::DeleteGroups),
         Request::DeleteTopics(request) => delete_topics::start(cx, request).map(Running::DeleteTopics),
+        Request::DescribeGroups(request) => describe_groups::start(cx, request).map(Running::DescribeGroups),
         Request::Fetch(request) => fetch::start(cx, request).map(|running| Running::Fetch(Box::new(running))),
+        Request::FindCoordinator(request) => Err(find_coordinator::answer(cx, request)),
+        Request::Heartbeat(request) => heartbeat::start(cx, request).map(|()| Running::Heartbeat),
         Request::InitProducerId(request) => init_producer_id::start(cx, request).map(|()| Running::InitProducerId),
+        Request::JoinGroup(request) => join_group::start(cx, request).map(Running::JoinGroup),
+        Request::LeaveGroup(request) => leave_group::start(cx, request).map(|()| Running::LeaveGroup),
+        Request::ListGroups(request) => {
+            list_groups::start(cx, request);
+            Ok(Running::ListGroups)
+        }
         Request::ListOffsets(request) => list_offsets::start(cx, request).map(Running::ListOffsets),
         Request::Metadata(request) => metadata::start(cx, request).map(Running::Metadata),
+        Request::OffsetCommit(request) => offset_commit::start(cx, request).map(Running::OffsetCommit),
+        Request::OffsetDelete(request) => offset_delete::start(cx, request).map(Running::OffsetDelete),
+        Request::OffsetFetch(request) => offset_fetch::start(cx, request).map(Running::OffsetFetch),
         Request::Produce(request) => produce::start(cx, request).map(Running::Produce),
+        Request::SyncGroup(request) => sync_group::start(cx, request).map(|()| Running::SyncGroup),
     }
 }
 
@@ -153,10 +219,44 @@ impl Running {
             (Running::ListOffsets(running), Reply::Located(result)) => running.reply(cx, part, result),
             (Running::Metadata(running), Reply::Declared(result)) => running.reply(cx, part, result),
             (Running::Produce(running), Reply::Published(result)) => running.reply(cx, part, result),
-            // The driver mixed up its tickets; an answer made of it would be a lie.
-            (_, _) => Some(Outcome::Close("a reply came for a command of another kind".to_owned())),
+            (running, Reply::Coordinated(result)) => running.coordinated(cx, part, result),
+            (_, _) => Some(mixed_up()),
         }
     }
+
+    /// Takes an answer of the group coordinator.
+    fn coordinated(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Bytes, CoordinatorError>) -> Option<Outcome> {
+        let bytes = result.as_ref().map_or(0, Bytes::len);
+        let answer = match result.map(Answer::decode) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => return Some(mixed_up()),
+            Err(error) => Err(error),
+        };
+        let coordinated = Coordinated { answer, bytes };
+        match self {
+            Running::DeleteGroups(running) => running.reply(cx, part, coordinated),
+            Running::DescribeGroups(running) => running.reply(cx, part, coordinated),
+            Running::Heartbeat => Some(heartbeat::reply(cx, coordinated)),
+            Running::JoinGroup(running) => Some(running.reply(cx, coordinated)),
+            Running::LeaveGroup => Some(leave_group::reply(cx, coordinated)),
+            Running::ListGroups => Some(list_groups::reply(cx, coordinated)),
+            Running::OffsetCommit(running) => Some(running.reply(cx, coordinated)),
+            Running::OffsetDelete(running) => Some(running.reply(cx, coordinated)),
+            Running::OffsetFetch(running) => running.reply(cx, part, coordinated),
+            Running::SyncGroup => Some(sync_group::reply(cx, coordinated)),
+            _ => Some(mixed_up()),
+        }
+    }
+
+    /// It is answered when other members of a group do something: nobody can say when.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self, Running::JoinGroup(_) | Running::SyncGroup)
+    }
+}
+
+/// The end of a connection whose driver mixed up its tickets: an answer made of such a reply would be a lie.
+fn mixed_up() -> Outcome {
+    Outcome::Close("a reply came for a command of another kind".to_owned())
 }
 
 /// The first error among these numbers.

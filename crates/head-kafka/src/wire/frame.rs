@@ -5,7 +5,7 @@
 //! [tagged fields, flexible versions] | body`. The client id is a plain string even in flexible versions.
 //! A response: `length i32 | correlation_id i32 | [tagged fields, flexible versions] | body`.
 
-use super::{ApiKey, Format, Malformed, Reader};
+use super::{ApiKey, Format, Malformed, Reader, Text};
 use bytes::{Bytes, BytesMut};
 use std::fmt;
 
@@ -15,6 +15,8 @@ pub struct Frame {
     pub key: ApiKey,
     pub version: i16,
     pub correlation_id: i32,
+    /// As the client calls itself; empty where it does not say.
+    pub client_id: Text,
     pub body: Bytes,
     /// Of the whole frame.
     pub bytes: usize,
@@ -80,18 +82,16 @@ pub fn next(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Frame>, Frame
     }
     let frame = input.split_to(bytes).freeze();
     let correlation_id = i32::from_be_bytes([frame[8], frame[9], frame[10], frame[11]]);
-    let body = body_of(frame.slice(12..), key, version).map_err(FrameError::Header)?;
-    Ok(Some(Frame { key, version, correlation_id, body, bytes }))
+    let (client_id, body) = parts_of(frame.slice(12..), key, version).map_err(FrameError::Header)?;
+    Ok(Some(Frame { key, version, correlation_id, client_id, body, bytes }))
 }
 
-fn body_of(rest: Bytes, key: ApiKey, version: i16) -> Result<Bytes, Malformed> {
+fn parts_of(rest: Bytes, key: ApiKey, version: i16) -> Result<(Text, Bytes), Malformed> {
     let mut reader = Reader::new(rest);
     let client_id = reader.string(Format { version, flexible: false })?;
-    if let Some(client_id) = client_id {
-        super::Text::new(client_id)?;
-    }
+    let client_id = client_id.map(Text::new).transpose()?.unwrap_or_default();
     reader.skip_tags(Format { version, flexible: key.is_flexible(version) })?;
-    Ok(reader.rest())
+    Ok((client_id, reader.rest()))
 }
 
 /// The correlation id of a response (without its length) and a reader of its body, for whoever asked in that version.

@@ -57,9 +57,14 @@ impl Reader {
         Reader { bytes, memory_left: DECODED_BYTES_MAX }
     }
 
+    /// Reads what this program wrote itself: its size is bounded where it was made.
+    pub fn own(bytes: Bytes) -> Reader {
+        Reader { bytes, memory_left: usize::MAX }
+    }
+
     /// What the arrays read so far take in memory.
     pub fn decoded_bytes(&self) -> usize {
-        DECODED_BYTES_MAX - self.memory_left
+        DECODED_BYTES_MAX.saturating_sub(self.memory_left)
     }
 
     /// What has not been read.
