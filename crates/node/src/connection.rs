@@ -316,7 +316,9 @@ impl Connection {
             }
             return None;
         }
-        (self.finishing && self.unanswered == 0 && self.output.is_empty()).then_some(End::Closed)
+        // A member that waits for its group may wait for minutes: when its client has gone, or the node goes, it is left.
+        let unanswered = self.unanswered > 0 && !self.session.waits_for_others();
+        (self.finishing && !unanswered && self.output.is_empty()).then_some(End::Closed)
     }
 
     fn mailbox_full(&self) -> bool {

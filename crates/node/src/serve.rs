@@ -25,6 +25,7 @@ use crate::settings::{Listener, Loaded, Settings};
 use crate::shard_cell::Mail;
 use crate::storage::{self, Storage, StorageSettings};
 use crate::{jobs, machine, timers, wal_thread};
+use head_kafka::coordinator::GroupSettings;
 use kernel::Shard;
 use ops::{Health, Metrics};
 use serde::Serialize;
@@ -81,6 +82,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         retention_check_ms: settings.retention_check_ms,
         producer_expiry_ms: settings.producer_expiry_ms,
         producers_max: settings.producers_max as u32,
+        groups: group_settings(settings),
     })?;
 
     let clock = Clock::start();
@@ -193,6 +195,19 @@ fn check_bind_rule(settings: &Settings, listeners: &[Listener]) -> Result<(), St
         }
     }
     Ok(())
+}
+
+fn group_settings(settings: &Settings) -> GroupSettings {
+    GroupSettings {
+        session_timeout_ms_min: settings.kafka_group_session_timeout_ms_min as u32,
+        session_timeout_ms_max: settings.kafka_group_session_timeout_ms_max as u32,
+        members_max: settings.kafka_group_members_max as u32,
+        groups_max: settings.kafka_groups_max as u32,
+        offsets_retention_ms: settings.kafka_offsets_retention_ms,
+        offsets_check_ms: settings.kafka_offsets_check_ms,
+        offset_metadata_bytes_max: settings.kafka_offset_metadata_bytes_max as u32,
+        ..GroupSettings::default()
+    }
 }
 
 fn head_settings(settings: &Settings, cluster_id: &str) -> head_kafka::Settings {

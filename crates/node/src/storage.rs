@@ -10,6 +10,7 @@
 
 use crate::clock::Clock;
 use crate::random;
+use head_kafka::coordinator::{self, GroupSettings};
 use kernel::Shard;
 use kernel::shard::{Loaded, OpenError, ShardConfig};
 use media::disk::real::{DirLock, RealDisk};
@@ -41,6 +42,8 @@ pub struct StorageSettings {
     pub retention_check_ms: u64,
     pub producer_expiry_ms: u64,
     pub producers_max: u32,
+    /// For the machine of Kafka's groups, whose notes stand in the log.
+    pub groups: GroupSettings,
 }
 
 enum Medium {
@@ -204,8 +207,9 @@ impl Storage {
         }
         health.starting(format!("shard {shard}: replaying {} frames", opened.frames.len()));
         let replayed = opened.frames.len();
+        let machines = coordinator::machines(&self.settings.groups);
         let opened_shard =
-            Shard::open(config, loaded, opened, Vec::new(), clock.now()).map_err(|error| failed(&Told(&error)))?;
+            Shard::open(config, loaded, opened, machines, clock.now()).map_err(|error| failed(&Told(&error)))?;
         tracing::debug!(%shard, replayed, epoch = opened_shard.epoch().0, "shard recovered");
         Ok((opened_shard, wal))
     }

@@ -130,6 +130,20 @@ settings! {
         "Open connections of all listeners; beyond, the oldest that never made a request is closed, or else the new one. Never more than the limit on open files allows.";
     kafka_connections_per_address_max: u64 = "kafka.connections_per_address_max", Kind::Count { min: 1, max: 10_000_000 }, "5000", None,
         "Open connections from one address; beyond, the oldest of them that never made a request is closed, or else the new one.";
+    kafka_group_session_timeout_ms_min: u64 = "kafka.group_session_timeout_ms_min", Kind::Time { min_ms: 1, max_ms: DAY }, "1s", None,
+        "Shortest session time-out that a member of a consumer group may ask for (group.min.session.timeout.ms).";
+    kafka_group_session_timeout_ms_max: u64 = "kafka.group_session_timeout_ms_max", Kind::Time { min_ms: 1, max_ms: DAY }, "30m", None,
+        "Longest session time-out that a member of a consumer group may ask for (group.max.session.timeout.ms).";
+    kafka_group_members_max: u64 = "kafka.group_members_max", Kind::Count { min: 1, max: 1_000_000 }, "10000", None,
+        "Members of one consumer group; beyond, a client that wants to join is refused (group.max.size).";
+    kafka_groups_max: u64 = "kafka.groups_max", Kind::Count { min: 1, max: 10_000_000 }, "100000", None,
+        "Consumer groups; beyond, what would make another is refused until one is deleted or forgotten.";
+    kafka_offsets_retention_ms: u64 = "kafka.offsets_retention_ms", Kind::Time { min_ms: 1, max_ms: 3650 * DAY }, "7d", None,
+        "How long a group without members keeps what it committed (offsets.retention.minutes).";
+    kafka_offsets_check_ms: u64 = "kafka.offsets_check_ms", Kind::Time { min_ms: 10, max_ms: DAY }, "10m", None,
+        "How often offsets past kafka.offsets_retention_ms are looked for (offsets.retention.check.interval.ms).";
+    kafka_offset_metadata_bytes_max: u64 = "kafka.offset_metadata_bytes_max", Kind::Size { min: 0, max: 32 * KIB }, "4KiB", None,
+        "Largest text that a client may keep with a committed offset (offset.metadata.max.bytes).";
 
     http_bind: SocketAddr = "http.bind", Kind::Address, "127.0.0.1:7070", Some(("http", "ADDR")),
         "Where HTTP is served: /v1/node, /v1/topics, /v1/groups, /metrics, /readyz. Read-only, and open to whoever reaches it.";
