@@ -59,12 +59,21 @@ struct Group {
     stable: i32,
     /// Who joined which generation.
     joined: BTreeSet<(i32, String)>,
-    /// Each generation's assignments: in which epoch, from which sync, and who owns what.
-    owners: BTreeMap<i32, (u64, u64, BTreeMap<(u32, i32), String>)>,
+    /// Each generation's assignments.
+    owners: BTreeMap<i32, Owners>,
     /// Who left or was replaced, and in which generation; true: that is on media.
     gone: BTreeMap<String, (i32, bool)>,
     /// The instance that a member id belonged to.
     instances: BTreeMap<String, String>,
+}
+
+/// A generation's assignments, as far as they were handed out.
+#[derive(Clone, Default)]
+struct Owners {
+    epoch: u64,
+    /// The sync that they came with.
+    op: u64,
+    by_partition: BTreeMap<(u32, i32), String>,
 }
 
 /// See the module.
@@ -161,19 +170,19 @@ impl Judge {
                 who.member_id, handed.whose, who.generation, who.group
             ));
         }
-        let fresh = (epoch, handed.op, BTreeMap::new());
-        let entry = group.owners.entry(who.generation).or_insert_with(|| fresh.clone());
-        if entry.1 != handed.op {
-            if anchored && entry.0 == epoch {
+        let fresh = Owners { epoch, op: handed.op, by_partition: BTreeMap::new() };
+        let owners = group.owners.entry(who.generation).or_insert_with(|| fresh.clone());
+        if owners.op != handed.op {
+            if anchored && owners.epoch == epoch {
                 return Err(format!(
                     "one owner a partition and generation: generation {} of group {} has assignments of syncs {} and {}",
-                    who.generation, who.group, entry.1, handed.op
+                    who.generation, who.group, owners.op, handed.op
                 ));
             }
-            *entry = fresh;
+            *owners = fresh;
         }
         for partition in &handed.partitions {
-            if let Some(other) = entry.2.insert(*partition, handed.whose.clone())
+            if let Some(other) = owners.by_partition.insert(*partition, handed.whose.clone())
                 && other != handed.whose
             {
                 return Err(format!(
