@@ -13,6 +13,7 @@ import connect
 import cross
 import disk_full
 import features
+import java_api
 import tools
 from apache_kafka import ApacheKafka
 from broker import Broker, Served
@@ -21,7 +22,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [tools, connect]
+MORE = [java_api, tools, connect]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 

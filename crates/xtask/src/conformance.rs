@@ -234,7 +234,7 @@ pub fn kcat() -> Found {
 
 /// A folder of jars and classes: the Java client and our small program around it.
 fn java(workspace: &Workspace, place: &Path) -> Found {
-    jars_and_classes(workspace, &place.join("java"), "java", &["Client.java", "Member.java"])
+    jars_and_classes(workspace, &place.join("java"), "java", &["ApiCases.java", "Client.java", "Member.java"])
 }
 
 /// A folder of jars and classes: Apache Kafka's broker, tools and Connect, and our small program that runs its tools.
