@@ -6,6 +6,7 @@ mod any_bytes;
 mod client;
 mod conversations;
 mod fetch;
+mod groups;
 mod messages;
 mod offsets;
 mod plain_kernel;

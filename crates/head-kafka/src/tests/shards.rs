@@ -4,6 +4,7 @@
 use super::client::{Client, Event, Kernel, batch_of, produce_request, text};
 use super::plain_kernel::who;
 use crate::Settings;
+use crate::coordinator::{self, GroupSettings};
 use bytes::Bytes;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -12,11 +13,13 @@ use kafka_protocol::messages::{
     DeleteTopicsRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
 };
 use kernel::shard::{Loaded, ShardConfig, ShardMessage};
-use kernel::{Catalog, Command, Effect, Shard};
+use kernel::{Catalog, Command, Ctx, Effect, Shard};
 use model::batch::{self, NewRecord, Numbering};
 use model::media::{BlobDone, BlobName, BlobOp, BlobTag, Blobs, MediaError, WalDone, WalOp, WalOpened};
-use model::{Lsn, Now, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket};
+use model::{HolderId, Lsn, Now, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 struct Member {
@@ -75,7 +78,7 @@ impl Blobs for MapBlobs {
 struct Shards {
     members: Vec<Member>,
     catalog: Catalog,
-    events: VecDeque<Event>,
+    events: VecDeque<(HolderId, Event)>,
     messages: VecDeque<(ShardId, ShardId, ShardMessage)>,
 }
 
@@ -102,7 +105,8 @@ fn open(
         copied_forward: 0,
         torn_at: None,
     };
-    let shard = Shard::open(config, loaded, opened, Vec::new(), now).expect("opens");
+    let shard =
+        Shard::open(config, loaded, opened, coordinator::machines(&GroupSettings::default()), now).expect("opens");
     Member { shard, epoch, frames, next, blobs }
 }
 
@@ -143,7 +147,7 @@ impl Shards {
                     moved = true;
                     self.take(now, at, effect);
                 }
-                if self.members[at].shard.poll_timeout() == Some(0) {
+                if self.members[at].shard.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                     self.members[at].shard.handle_timeout(now);
                     moved = true;
                 }
@@ -161,8 +165,8 @@ impl Shards {
     fn take(&mut self, now: Now, at: usize, effect: Effect) {
         let member = &mut self.members[at];
         match effect {
-            Effect::Reply { ticket, reply, .. } => self.events.push_back(Event::Reply(ticket, reply)),
-            Effect::Wake { watch, .. } => self.events.push_back(Event::Wake(watch)),
+            Effect::Reply { holder, ticket, reply } => self.events.push_back((holder, Event::Reply(ticket, reply))),
+            Effect::Wake { holder, watch } => self.events.push_back((holder, Event::Wake(watch))),
             Effect::Catalog(catalog) => self.catalog = catalog,
             Effect::Wal(WalOp::Append { lsn, body }) => {
                 member.frames.push((lsn, body));
@@ -197,7 +201,59 @@ impl Kernel for Shards {
 
     fn next_event(&mut self, now: Now) -> Option<Event> {
         self.pump(now);
-        self.events.pop_front()
+        self.events.pop_front().map(|(_, event)| event)
+    }
+}
+
+/// Several clients at the same shards, each a holder of its own.
+#[derive(Clone)]
+pub struct Seat {
+    shards: Rc<RefCell<Shards>>,
+    holder: HolderId,
+}
+
+impl Seat {
+    /// So many clients at one new set of shards.
+    pub fn clients(shard_count: u32, clients: u64) -> Vec<Client<Seat>> {
+        let shards = Rc::new(RefCell::new(Shards::new(shard_count)));
+        let seat = |holder| Seat { shards: shards.clone(), holder: HolderId(holder) };
+        (1..=clients).map(|holder| Client::of(Settings::default(), seat(holder))).collect()
+    }
+
+    /// All shards end and are opened from what is at rest. Every client has to connect again.
+    pub fn restart(&self, now: Now) {
+        let ended = self.shards.replace(Shards::of(Vec::new(), now));
+        self.shards.replace(ended.restart(now));
+    }
+
+    /// The client's connection is gone.
+    pub fn leave(&self, now: Now) {
+        let mut shards = self.shards.borrow_mut();
+        for member in &mut shards.members {
+            member.shard.submit(now, &self.who(), Ticket(0), Command::Gone);
+        }
+    }
+}
+
+impl Kernel for Seat {
+    fn catalog(&self) -> Catalog {
+        self.shards.borrow().catalog.clone()
+    }
+
+    fn submit(&mut self, now: Now, shard: ShardId, ticket: Ticket, command: Command) {
+        let mut shards = self.shards.borrow_mut();
+        shards.members[shard.0 as usize].shard.submit(now, &self.who(), ticket, command);
+    }
+
+    fn next_event(&mut self, now: Now) -> Option<Event> {
+        let mut shards = self.shards.borrow_mut();
+        shards.pump(now);
+        let at = shards.events.iter().position(|(holder, _)| *holder == self.holder)?;
+        shards.events.remove(at).map(|(_, event)| event)
+    }
+
+    fn who(&self) -> Ctx {
+        Ctx { holder: self.holder, ..who() }
     }
 }
 
