@@ -282,7 +282,7 @@ public final class ApiCases {
         all.put("auto.offset.reset", "earliest");
         if (!Arrays.asList(settings).contains("group.protocol")) {
             all.put("session.timeout.ms", "10000");
-            all.put("heartbeat.interval.ms", "300");
+            all.put("heartbeat.interval.ms", "100");
         }
         for (int index = 0; index < settings.length; index += 2) {
             all.put(settings[index], settings[index + 1]);
@@ -555,7 +555,7 @@ public final class ApiCases {
 
     private void leaving() throws Exception {
         topic(2);
-        KafkaConsumer<String, String> first = consumer();
+        KafkaConsumer<String, String> first = consumer("session.timeout.ms", "2000");
         first.subscribe(List.of(name));
         pollUntil("it has all", () -> first.assignment().size() == 2, first);
         first.unsubscribe();
@@ -564,7 +564,7 @@ public final class ApiCases {
         pollUntil("it has all again", () -> first.assignment().size() == 2, first);
         first.close(CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.REMAIN_IN_GROUP));
         equal(state(), GroupState.STABLE, "the group after a member that remains in it closed");
-        KafkaConsumer<String, String> second = consumer("session.timeout.ms", "10000");
+        KafkaConsumer<String, String> second = consumer();
         second.subscribe(List.of(name));
         // Whoever remained is dropped when its session ends.
         pollUntil("the next has all", () -> second.assignment().size() == 2, second);
