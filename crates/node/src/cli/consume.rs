@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog consume`: records of a topic on standard output, up to where it ended when the command began, or on and on.
 //!
-//! Owns: where each partition begins and ends, how many, how shown.
+//! Owns: where each partition begins and ends, how many, how shown; as a member of a group, when it commits: only what was shown and
+//! flushed.
 //! JSON: one object a record, see `record_text.rs`.
 
 use super::broker::Broker;
@@ -9,9 +10,10 @@ use super::moment::{PLACES, Place, read_place};
 use super::outcome::CommandError;
 use super::output::{Output, Progress};
 use super::record_text::{Format, JsonRecord, PLACEHOLDERS, unescape};
-use super::topic::chosen_partitions;
+use super::topic::{chosen_partitions, now_ms};
 use crate::client::Client;
-use crate::client::fetcher::Fetcher;
+use crate::client::fetcher::{Fetcher, Visit};
+use crate::client::member::{Member, Standing};
 use crate::client::refusal::ClientError;
 use crate::client::topics::Topic;
 use crate::interrupt;
@@ -19,11 +21,12 @@ use clap::Args;
 use model::batch::Record;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// One fetch waits so long for news.
 const WAIT_MS: u64 = 500;
+/// A member of a group commits so often, and at its end.
+const COMMIT_MS: u64 = 5_000;
 
 #[derive(Args, Debug)]
 pub struct Consume {
@@ -42,6 +45,9 @@ pub struct Consume {
     /// Read this partition; may be given several times [default: all]
     #[arg(long, short, value_name = "NUMBER")]
     partition: Vec<i32>,
+    /// Read as a member of this consumer group: from what it has committed (--from is where nothing is), and commit what was shown
+    #[arg(long, short, value_name = "NAME", conflicts_with = "partition")]
+    group: Option<String>,
     #[arg(long, short, value_name = "FORMAT", conflicts_with = "json", help = format!("How a record is shown: {PLACEHOLDERS} [default: %v\\n]"))]
     format: Option<String>,
     /// Show key, this and value
@@ -81,7 +87,7 @@ impl Shown<'_> {
 
 impl Consume {
     pub fn run(&self) -> Result<(), CommandError> {
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
+        let now_ms = now_ms();
         let place = |text: &Option<String>, otherwise| match text {
             None => Ok(otherwise),
             Some(text) => read_place(text, now_ms).map_err(CommandError::usage),
@@ -101,8 +107,14 @@ impl Consume {
         interrupt::listen().map_err(|why| CommandError::failed(format!("cannot listen for signals: {why}")))?;
 
         let bounds = client.bounds(&topic)?;
-        let starts = resolve(&mut client, &topic, &chosen, from, &bounds)?;
         let ends = if self.follow { BTreeMap::new() } else { resolve(&mut client, &topic, &chosen, until, &bounds)? };
+        if let Some(group) = &self.group {
+            let reader = InGroup { group, topic: &topic, from, bounds: &bounds, ends: &ends, follow: self.follow };
+            let outcome = reader.run(&mut client, &mut shown);
+            let flushed = shown.output.flush();
+            return outcome.and(flushed);
+        }
+        let starts = resolve(&mut client, &topic, &chosen, from, &bounds)?;
         for (partition, start) in &starts {
             let (first, end) = bounds.get(partition).copied().unwrap_or_default();
             let asked = matches!(from, Place::Offset(_)) && !(first..=end).contains(start);
@@ -148,41 +160,199 @@ fn read_on(
 ) -> Result<(), CommandError> {
     let mut progress = Progress::new(!std::io::stdout().is_terminal());
     while shown.left > 0 && !interrupt::happened() {
-        for (partition, position) in fetcher.positions() {
-            if ends.get(&partition).is_some_and(|end| position >= *end) {
-                fetcher.drop_partition(partition);
-            }
-        }
-        if fetcher.positions().is_empty() {
+        if !drop_ended(fetcher, ends) {
             break;
         }
-        let polled = fetcher.poll(client, Duration::from_millis(WAIT_MS), &mut |jump| eprintln!("polylog: {jump}"));
-        let pieces = match polled {
-            Ok(pieces) => pieces,
-            Err(ClientError::Interrupted) => break,
-            Err(error) => return Err(error.into()),
-        };
-        for piece in &pieces {
-            let end = ends.get(&piece.partition).copied().unwrap_or(i64::MAX);
-            let flow = fetcher.walk::<CommandError>(piece, |offset, record| {
-                if offset >= end {
-                    return Ok(ControlFlow::Break(()));
-                }
-                shown.write(piece.partition, offset, record)?;
-                Ok(if shown.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
-            if flow.is_break() && shown.left == 0 {
-                break;
-            }
-        }
-        if !pieces.is_empty() {
-            shown.output.flush()?;
-        }
+        read_once(client, fetcher, ends, shown)?;
         let written = shown.written;
         progress.show(|| format!("{written} records"));
     }
     progress.end();
     Ok(())
+}
+
+/// Whether there is anything left to read.
+fn drop_ended(fetcher: &mut Fetcher, ends: &BTreeMap<i32, i64>) -> bool {
+    for (partition, position) in fetcher.positions() {
+        if ends.get(&partition).is_some_and(|end| position >= *end) {
+            fetcher.drop_partition(partition);
+        }
+    }
+    !fetcher.positions().is_empty()
+}
+
+/// One fetch, shown.
+fn read_once(
+    client: &mut Client,
+    fetcher: &mut Fetcher,
+    ends: &BTreeMap<i32, i64>,
+    shown: &mut Shown<'_>,
+) -> Result<(), CommandError> {
+    let pieces = match fetcher.poll(client, Duration::from_millis(WAIT_MS), &mut |jump| eprintln!("polylog: {jump}")) {
+        // The broker may be starting again; where it goes on is known here.
+        Err(error) if error.is_lost_connection() => {
+            client.reconnect()?;
+            return Ok(());
+        }
+        pieces => pieces?,
+    };
+    for piece in &pieces {
+        let end = ends.get(&piece.partition).copied().unwrap_or(i64::MAX);
+        fetcher.walk::<CommandError>(piece, |offset, record| {
+            if offset >= end || shown.left == 0 {
+                return Ok(Visit::NotTaken);
+            }
+            shown.write(piece.partition, offset, record)?;
+            Ok(if shown.left == 0 { Visit::TakenLast } else { Visit::Taken })
+        })?;
+    }
+    if !pieces.is_empty() {
+        shown.output.flush()?;
+    }
+    Ok(())
+}
+
+/// Reads as a member of a group, from where the group stands.
+struct InGroup<'a> {
+    group: &'a str,
+    topic: &'a Topic,
+    /// Where partitions begin of which nothing is committed.
+    from: Place,
+    bounds: &'a BTreeMap<i32, (i64, i64)>,
+    ends: &'a BTreeMap<i32, i64>,
+    follow: bool,
+}
+
+impl InGroup<'_> {
+    fn run(&self, client: &mut Client, shown: &mut Shown<'_>) -> Result<(), CommandError> {
+        let mut member = Member::new(self.group, &self.topic.name);
+        let outcome = self.take_part(client, &mut member, shown);
+        let left = member.leave(client).map_err(CommandError::from);
+        outcome.and(left)
+    }
+
+    /// One round for each generation of the group.
+    fn take_part(&self, client: &mut Client, member: &mut Member, shown: &mut Shown<'_>) -> Result<(), CommandError> {
+        loop {
+            let partitions = match member.join(client) {
+                Ok(partitions) => partitions,
+                Err(ClientError::Interrupted) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            if partitions.is_empty() && !self.follow {
+                eprintln!("polylog: the other members of group {:?} have all partitions", self.group);
+            }
+            let committed = self.committed(client, &partitions)?;
+            let mut read = resolve(client, self.topic, &partitions, self.from, self.bounds)?;
+            read.extend(&committed);
+            let mut fetcher = Fetcher::new(self.topic.clone(), read.clone());
+            let mut reading = Reading { committed, read };
+            if self.read_generation(client, member, &mut fetcher, &mut reading, shown)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// True: done for good. False: the group has changed, join again.
+    fn read_generation(
+        &self,
+        client: &mut Client,
+        member: &mut Member,
+        fetcher: &mut Fetcher,
+        reading: &mut Reading,
+        shown: &mut Shown<'_>,
+    ) -> Result<bool, CommandError> {
+        let mut next_commit = Instant::now() + Duration::from_millis(COMMIT_MS);
+        loop {
+            let any = drop_ended(fetcher, self.ends);
+            if interrupt::happened() || shown.left == 0 || (!any && !self.follow) {
+                return match self.commit(client, member, reading)? {
+                    Standing::Member => Ok(true),
+                    Standing::Rebalancing | Standing::Lost => Err(CommandError::failed(format!(
+                        "group {:?} has moved on: what was read since the last commit will be read again",
+                        self.group
+                    ))),
+                };
+            }
+            let mut standing = self.beat(client, member)?;
+            if standing == Standing::Rebalancing {
+                self.commit(client, member, reading)?;
+                return Ok(false);
+            }
+            if any {
+                read_once(client, fetcher, self.ends, shown)?;
+                reading.read.extend(fetcher.positions());
+            } else {
+                std::thread::sleep(Duration::from_millis(WAIT_MS));
+            }
+            if standing == Standing::Member && Instant::now() >= next_commit {
+                next_commit = Instant::now() + Duration::from_millis(COMMIT_MS);
+                standing = self.commit(client, member, reading)?;
+            }
+            match standing {
+                Standing::Member => {}
+                Standing::Rebalancing => return Ok(false),
+                Standing::Lost => {
+                    eprintln!("polylog: group {:?} has gone on without this member; it joins again", self.group);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn beat(&self, client: &mut Client, member: &mut Member) -> Result<Standing, CommandError> {
+        match member.beat(client) {
+            // The broker may be starting again, and the group with it.
+            Err(error) if error.is_lost_connection() => {
+                client.reconnect()?;
+                Ok(Standing::Member)
+            }
+            standing => Ok(standing?),
+        }
+    }
+
+    fn commit(
+        &self,
+        client: &mut Client,
+        member: &mut Member,
+        reading: &mut Reading,
+    ) -> Result<Standing, CommandError> {
+        let moved = reading.moved();
+        let standing = match member.commit(client, &moved) {
+            Err(error) if error.is_lost_connection() => {
+                client.reconnect()?;
+                member.commit(client, &moved)
+            }
+            standing => standing,
+        }?;
+        if standing == Standing::Member {
+            reading.committed.extend(moved);
+        }
+        Ok(standing)
+    }
+
+    fn committed(&self, client: &mut Client, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, CommandError> {
+        let committed = client.committed(self.group)?;
+        let of = |partition: &i32| {
+            let found = committed.get(&(self.topic.name.clone(), *partition))?;
+            Some((*partition, found.committed_offset))
+        };
+        Ok(partitions.iter().filter_map(of).collect())
+    }
+}
+
+/// Offsets to go on from, by partition.
+struct Reading {
+    /// A partition of which nothing is committed is not in it: its place is committed, too, be it where it began.
+    committed: BTreeMap<i32, i64>,
+    read: BTreeMap<i32, i64>,
+}
+
+impl Reading {
+    fn moved(&self) -> BTreeMap<i32, i64> {
+        let moved = |(partition, position): &(&i32, &i64)| self.committed.get(*partition) != Some(*position);
+        self.read.iter().filter(moved).map(|(partition, position)| (*partition, *position)).collect()
+    }
 }
 
 /// The offset that a place is in each partition.

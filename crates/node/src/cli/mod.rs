@@ -3,12 +3,13 @@
 //!
 //! Owns: subcommands, flags (made from the list of settings), exit codes. Must not know: what serving is.
 //!
-//! Commands that talk to a running broker have a file each (`topic.rs`, `produce.rs`, `consume.rs`) and share `broker.rs` (where it is),
+//! Commands that talk to a running broker have a file each (`topic.rs`, `group.rs`, `produce.rs`, `consume.rs`) and share `broker.rs` (where it is),
 //! `outcome.rs` (how a command ends), `output.rs` (columns and JSON), `moment.rs` (times and places), `record_text.rs` and `lines.rs`.
 
 mod base64;
 mod broker;
 mod consume;
+mod group;
 mod lines;
 mod moment;
 mod outcome;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
             offline(matches, outcome, SalvageReport::to_text, SalvageReport::to_json, SalvageReport::exit_code)
         }
         Some(("topic", matches)) => talk(topic::TopicCommand::from_arg_matches(matches), |command| command.run()),
+        Some(("group", matches)) => talk(group::GroupCommand::from_arg_matches(matches), group::GroupCommand::run),
         Some(("produce", matches)) => talk(produce::Produce::from_arg_matches(matches), produce::Produce::run),
         Some(("consume", matches)) => talk(consume::Consume::from_arg_matches(matches), consume::Consume::run),
         Some(("completions", matches)) => completions(matches),
@@ -125,6 +127,12 @@ fn command() -> Command {
         .subcommand(
             topic::TopicCommand::augment_subcommands(Command::new("topic"))
                 .about("Makes, lists, describes, changes and deletes topics")
+                .subcommand_required(true)
+                .after_help(outcome::HELP),
+        )
+        .subcommand(
+            group::GroupCommand::augment_subcommands(Command::new("group"))
+                .about("Lists, describes, resets and deletes consumer groups")
                 .subcommand_required(true)
                 .after_help(outcome::HELP),
         )

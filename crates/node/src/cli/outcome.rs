@@ -44,11 +44,10 @@ impl CommandError {
 
 /// Exit code of what a broker answered.
 pub fn exit_of(error_code: i16) -> u8 {
-    // GROUP_ID_NOT_FOUND by its number: it is answered by groups only.
-    const GROUP_ID_NOT_FOUND: i16 = 69;
-    let not_found =
-        [ErrorCode::UnknownTopicOrPartition.number(), ErrorCode::UnknownTopicId.number(), GROUP_ID_NOT_FOUND];
-    if not_found.contains(&error_code) { NOT_FOUND } else { FAILED }
+    match ErrorCode::from_number(error_code) {
+        Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId | ErrorCode::GroupIdNotFound) => NOT_FOUND,
+        _ => FAILED,
+    }
 }
 
 impl From<ClientError> for CommandError {

@@ -12,7 +12,7 @@ use super::lines;
 use super::outcome::CommandError;
 use super::output::{Output, Progress};
 use super::record_text::{read_json, unescape};
-use super::topic::counted;
+use super::topic::{counted, now_ms};
 use crate::client::Client;
 use crate::client::producer::{Producer, Wanted};
 use crate::interrupt;
@@ -25,7 +25,7 @@ use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// With nothing new for so long, what there is is sent.
 const IDLE_MS: u64 = 20;
@@ -119,10 +119,6 @@ impl Reading {
         let (key, value) = (key.and_then(unless_null), unless_null(value));
         Ok((NewRecord { timestamp_ms, key, value, headers: self.headers.clone() }, self.partition))
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
 #[derive(Serialize)]

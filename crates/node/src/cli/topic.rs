@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog topic`: make topics, look at them, change them, delete them.
 //!
-//! JSON: `create` {"topics": [{name, id, partitions, created}]}, `list` and `describe` {"topics": […]} as [`Listed`] and
-//! [`Described`] say, `delete` {"deleted": [name]}.
+//! JSON: `create` {"topics": [{name, id, partitions, created}]}, `list`, and `describe` and `alter` {"topics": […]} as [`Listed`] and
+//! [`Described`] say, `trim` {topic, partitions: [{partition, start_offset, deleted}]}, `delete` {"deleted": [name]}.
 
 use super::base64;
 use super::broker::Broker;
+use super::consume::resolve;
+use super::moment::{PLACES, read_place};
 use super::outcome::{CommandError, exit_of};
 use super::output::{Column, Output, Table};
 use crate::client::refusal::{ClientError, name_of};
@@ -16,7 +18,9 @@ use head_kafka::wire::messages::create_topics::{CreatableTopic, CreatableTopicCo
 use head_kafka::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use head_kafka::wire::{ErrorCode, Text};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 #[derive(Subcommand, Debug)]
 pub enum TopicCommand {
@@ -26,6 +30,10 @@ pub enum TopicCommand {
     List(List),
     /// Shows partitions, offsets, sizes and settings of topics
     Describe(Describe),
+    /// Adds partitions, changes settings
+    Alter(Alter),
+    /// Deletes the records before an offset or a time
+    Trim(Trim),
     /// Deletes topics with everything in them
     Delete(Delete),
 }
@@ -62,6 +70,38 @@ pub struct Describe {
 }
 
 #[derive(Args, Debug)]
+pub struct Alter {
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Number of partitions it is to have; there can only be more
+    #[arg(long, short, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
+    partitions: Option<i32>,
+    /// A setting, such as retention.ms=86400000; may be given several times
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = read_setting)]
+    config: Vec<(String, String)>,
+    /// A setting that has its default again; may be given several times
+    #[arg(long, value_name = "NAME")]
+    delete_config: Vec<String>,
+    #[command(flatten)]
+    broker: Broker,
+}
+
+#[derive(Args, Debug)]
+pub struct Trim {
+    name: String,
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true, help = format!("What to keep: what is here and after it. {PLACES}"))]
+    before: String,
+    /// Only of this partition; may be given several times [default: all]
+    #[arg(long, short, value_name = "NUMBER")]
+    partition: Vec<i32>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    broker: Broker,
+}
+
+#[derive(Args, Debug)]
 pub struct Delete {
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -85,6 +125,8 @@ impl TopicCommand {
             TopicCommand::Create(create) => create.run(),
             TopicCommand::List(list) => list.run(),
             TopicCommand::Describe(describe) => describe.run(),
+            TopicCommand::Alter(alter) => alter.run(),
+            TopicCommand::Trim(trim) => trim.run(),
             TopicCommand::Delete(delete) => delete.run(),
         }
     }
@@ -211,6 +253,10 @@ struct Described {
     name: String,
     id: Option<String>,
     internal: bool,
+    /// Of one copy of all partitions; null where the broker does not tell, as below.
+    size_bytes: Option<i64>,
+    /// Those that were given for this topic.
+    settings: Option<BTreeMap<String, String>>,
     partitions: Vec<DescribedPartition>,
 }
 
@@ -222,6 +268,7 @@ struct DescribedPartition {
     in_sync: Vec<i32>,
     start_offset: Option<i64>,
     end_offset: Option<i64>,
+    size_bytes: Option<i64>,
 }
 
 impl Describe {
@@ -248,6 +295,7 @@ impl Describe {
 fn describe(client: &mut Client, name: &str) -> Result<Described, CommandError> {
     let topic = client.topic(name)?;
     let bounds = client.bounds(&topic)?;
+    let sizes = client.topic_bytes(&topic)?;
     let partition = |partition: &crate::client::topics::Partition| DescribedPartition {
         partition: partition.index,
         leader: partition.leader,
@@ -255,10 +303,13 @@ fn describe(client: &mut Client, name: &str) -> Result<Described, CommandError> 
         in_sync: partition.in_sync.clone(),
         start_offset: bounds.get(&partition.index).map(|bounds| bounds.0),
         end_offset: bounds.get(&partition.index).map(|bounds| bounds.1),
+        size_bytes: sizes.as_ref().map(|sizes| sizes.get(&partition.index).copied().unwrap_or(0)),
     };
     Ok(Described {
         id: id_of(&topic),
         internal: topic.is_internal,
+        size_bytes: sizes.as_ref().map(|sizes| sizes.values().sum()),
+        settings: client.topic_settings(name)?,
         partitions: topic.partitions.iter().map(partition).collect(),
         name: topic.name,
     })
@@ -266,9 +317,16 @@ fn describe(client: &mut Client, name: &str) -> Result<Described, CommandError> 
 
 impl Described {
     fn to_text(&self) -> String {
-        let mut text = format!("topic  {}\n", self.name);
+        let mut text = format!("topic     {}\n", self.name);
         if let Some(id) = &self.id {
-            text.push_str(&format!("id     {id}\n"));
+            text.push_str(&format!("id        {id}\n"));
+        }
+        if let Some(size_bytes) = self.size_bytes {
+            text.push_str(&format!("size      {}\n", size(size_bytes)));
+        }
+        for (at, (name, value)) in self.settings.iter().flatten().enumerate() {
+            let head = if at == 0 { "settings" } else { "" };
+            text.push_str(&format!("{head:<8}  {name}={value}\n"));
         }
         text.push('\n');
         let mut table = Table::new(&[
@@ -277,6 +335,7 @@ impl Described {
             Column::Number("START"),
             Column::Number("END"),
             Column::Number("RECORDS"),
+            Column::Number("SIZE"),
         ]);
         let shown = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
         for partition in &self.partitions {
@@ -287,10 +346,96 @@ impl Described {
                 shown(partition.start_offset),
                 shown(partition.end_offset),
                 shown(records),
+                partition.size_bytes.map_or("-".to_owned(), size),
             ]);
         }
         text.push_str(&table.to_text());
         text
+    }
+}
+
+fn size(size_bytes: i64) -> String {
+    crate::offline::bytes(size_bytes.max(0).unsigned_abs())
+}
+
+impl Alter {
+    fn run(&self) -> Result<(), CommandError> {
+        if self.partitions.is_none() && self.config.is_empty() && self.delete_config.is_empty() {
+            return Err(CommandError::usage("nothing to change: say --partitions, --config or --delete-config"));
+        }
+        let mut client = self.broker.connect()?;
+        let mut output = Output::new(self.broker.json);
+        for name in &self.names {
+            client.topic(name)?;
+        }
+        for name in &self.names {
+            if !self.config.is_empty() || !self.delete_config.is_empty() {
+                client.alter_settings(name, &self.config, &self.delete_config)?;
+            }
+            if let Some(partitions) = self.partitions {
+                client.add_partitions(name, partitions)?;
+            }
+        }
+        if !output.is_json() {
+            self.names.iter().for_each(|name| eprintln!("altered: {name}"));
+            return Ok(());
+        }
+        let mut described = Vec::new();
+        for name in &self.names {
+            described.push(describe(&mut client, name)?);
+        }
+        output.document(&Topics { topics: &described })
+    }
+}
+
+#[derive(Serialize)]
+struct Trimmed<'a> {
+    topic: &'a str,
+    partitions: Vec<TrimmedPartition>,
+}
+
+#[derive(Serialize)]
+struct TrimmedPartition {
+    partition: i32,
+    start_offset: i64,
+    /// How many offsets are gone.
+    deleted: i64,
+}
+
+impl Trim {
+    fn run(&self) -> Result<(), CommandError> {
+        let place = read_place(&self.before, now_ms()).map_err(CommandError::usage)?;
+        let mut client = self.broker.connect()?;
+        let mut output = Output::new(self.broker.json);
+        let topic = client.topic(&self.name)?;
+        let chosen = chosen_partitions(&topic, &self.partition)?;
+        let bounds = client.bounds(&topic)?;
+        let mut before = resolve(&mut client, &topic, &chosen, place, &bounds)?;
+        for (partition, offset) in &mut before {
+            let (start, end) = bounds.get(partition).copied().unwrap_or_default();
+            *offset = (*offset).clamp(start, end);
+        }
+        let start_of = |partition: &i32| bounds.get(partition).map_or(0, |bounds| bounds.0);
+        let count: i64 = before.iter().map(|(partition, offset)| offset - start_of(partition)).sum();
+        if !self.yes && count > 0 {
+            confirm(&format!("Delete {} of {}?", counted(count.unsigned_abs(), "record"), topic.name))?;
+        }
+        let starts = client.trim(&topic, &before)?;
+        let partitions: Vec<TrimmedPartition> = starts
+            .into_iter()
+            .map(|(partition, start_offset)| TrimmedPartition {
+                partition,
+                start_offset,
+                deleted: start_offset - start_of(&partition),
+            })
+            .collect();
+        if output.is_json() {
+            return output.document(&Trimmed { topic: &topic.name, partitions });
+        }
+        for partition in partitions {
+            eprintln!("trimmed: {}-{} begins at {}", topic.name, partition.partition, partition.start_offset);
+        }
+        Ok(())
     }
 }
 
@@ -332,6 +477,11 @@ impl Delete {
         }
         Refused::all(refused)
     }
+}
+
+/// The wall clock.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
 }
 
 /// One thing of several that was refused.

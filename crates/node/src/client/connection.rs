@@ -93,8 +93,9 @@ impl Connection {
     }
 
     /// The newest version that both sides speak.
-    pub fn version(&self, key: ApiKey) -> Result<i16, ClientError> {
-        let ours = key.taken();
+    fn version<R: Request>(&self) -> Result<i16, ClientError> {
+        let key = R::KEY;
+        let ours = *key.taken().start()..=R::VERSION_MAX.min(*key.taken().end());
         let theirs = self.versions.iter().find(|version| version.api_key == key.number());
         theirs
             .map(|theirs| (theirs.min_version.max(*ours.start()), theirs.max_version.min(*ours.end())))
@@ -111,7 +112,7 @@ impl Connection {
 
     /// Sends a request. Answers come in the order of the requests and must be taken in it.
     pub fn send<R: Request>(&mut self, request: &R) -> Result<Sent, ClientError> {
-        let version = self.version(R::KEY)?;
+        let version = self.version::<R>()?;
         self.send_in(version, request)
     }
 
@@ -141,9 +142,19 @@ impl Connection {
     }
 
     /// Takes the answer to the oldest request that has none. `longer`: how much more than usual the broker may take, because it
-    /// was asked to wait. Such a wait ends with [`ClientError::Interrupted`] when somebody presses Ctrl-C.
+    /// was asked to wait.
     pub fn receive<R: Request>(&mut self, sent: Sent, longer: Duration) -> Result<R::Response, ClientError> {
-        let body = self.receive_frame(sent, self.timeout + longer, !longer.is_zero())?;
+        let body = self.receive_frame(sent, self.timeout + longer, false)?;
+        self.read::<R>(sent, body)
+    }
+
+    /// The same, but given up with [`ClientError::Interrupted`] when somebody presses Ctrl-C. The connection is of no use then.
+    pub fn receive_unless_interrupted<R: Request>(
+        &mut self,
+        sent: Sent,
+        longer: Duration,
+    ) -> Result<R::Response, ClientError> {
+        let body = self.receive_frame(sent, self.timeout + longer, true)?;
         self.read::<R>(sent, body)
     }
 

@@ -16,11 +16,20 @@ use head_kafka::wire::{ErrorCode, Text};
 use model::batch::{CRC_START, HEADER_BYTES, Header, Record, Records, inflate};
 use model::crc::crc32c;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 const ANSWER_BYTES: i32 = 16 * 1024 * 1024;
 const PARTITION_BYTES: i32 = 4 * 1024 * 1024;
+
+/// What is done with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    Taken,
+    /// And no more after it.
+    TakenLast,
+    /// It is not wanted, nor are those after it.
+    NotTaken,
+}
 
 /// What came for one partition.
 pub struct Fetched {
@@ -155,15 +164,14 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Gives out the records that came for one partition and moves on behind the last one given. `visit` ends it early by
-    /// breaking: the record it broke at counts as given.
+    /// Gives out the records that came for one partition and moves on behind the last one taken.
     pub fn walk<E: From<ClientError>>(
         &mut self,
         fetched: &Fetched,
-        mut visit: impl FnMut(i64, &Record<'_>) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
+        mut visit: impl FnMut(i64, &Record<'_>) -> Result<Visit, E>,
+    ) -> Result<(), E> {
         let Some(at) = self.positions.iter().position(|(index, _)| *index == fetched.partition) else {
-            return Ok(ControlFlow::Continue(()));
+            return Ok(());
         };
         // Whoever is served goes to the end, so that a busy partition does not starve the others.
         let (partition, start) = self.positions.remove(at).unwrap_or_default();
@@ -177,8 +185,8 @@ impl Fetcher {
         &self,
         position: &mut i64,
         fetched: &Fetched,
-        visit: &mut impl FnMut(i64, &Record<'_>) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
+        visit: &mut impl FnMut(i64, &Record<'_>) -> Result<Visit, E>,
+    ) -> Result<(), E> {
         for piece in &fetched.records {
             let mut rest = piece.clone();
             while let Some(header) = Header::read(&rest) {
@@ -208,16 +216,19 @@ impl Fetcher {
                         if offset < *position {
                             continue;
                         }
-                        let flow = visit(offset, &record)?;
+                        let seen = visit(offset, &record)?;
+                        if seen == Visit::NotTaken {
+                            return Ok(());
+                        }
                         *position = offset + 1;
-                        if flow.is_break() {
-                            return Ok(flow);
+                        if seen == Visit::TakenLast {
+                            return Ok(());
                         }
                     }
                 }
                 *position = next.max(*position);
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 }

@@ -9,10 +9,16 @@
 //! deadline of the whole request allows, with a pause in between.
 //!
 //! `connection.rs` one socket · `request.rs` which response goes with which request · `topics.rs` names and offsets of topics ·
-//! `producer.rs` batches out · `fetcher.rs` records in · `partitioner.rs` keys to partitions · `refusal.rs` what can go wrong.
+//! `alteration.rs` their settings and sizes, and changing them · `producer.rs` batches out · `fetcher.rs` records in · `partitioner.rs` keys to partitions ·
+//! `groups.rs` groups from outside · `member.rs` being one of a group · `consumer_protocol.rs` what members tell each other ·
+//! `refusal.rs` what can go wrong.
 
+pub mod alteration;
 pub mod connection;
+pub mod consumer_protocol;
 pub mod fetcher;
+pub mod groups;
+pub mod member;
 pub mod partitioner;
 pub mod producer;
 pub mod refusal;
@@ -85,6 +91,14 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// The ids of all brokers.
+    pub fn brokers_known(&mut self) -> Result<Vec<i32>, ClientError> {
+        if self.brokers.is_empty() {
+            self.metadata(Some(&[]))?;
+        }
+        Ok(self.brokers.keys().copied().collect())
     }
 
     /// What the cluster knows of these topics, or of all (`None`). Makes none.

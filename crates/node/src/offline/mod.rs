@@ -106,7 +106,7 @@ fn count(number: u64, one: &str) -> String {
 }
 
 /// `1.5 GiB`.
-fn bytes(number: u64) -> String {
+pub fn bytes(number: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = number as f64;
     let mut unit = 0;

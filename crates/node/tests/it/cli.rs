@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands that talk to a broker, as a script uses them: what they print, what they say, how they end.
 
-use crate::process::{Node, TestDir, polylog};
+use crate::process::{LONG, Node, TestDir, polylog};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 /// What a command did.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ fn topics_are_made_listed_described_and_deleted() {
     cli.run_with("produce orders --partition 1", "a\nb\n").ok();
     let described = cli.run("topic describe orders").ok();
     let rows = "PARTITION  LEADER  START  END  RECORDS";
-    assert!(described.starts_with("topic  orders\n") && described.contains(rows), "{described}");
+    assert!(described.starts_with("topic     orders\n") && described.contains(rows), "{described}");
     assert!(described.contains("\n        1       0      0    2        2"), "{described}");
     let described = cli.run("topic describe orders payments --json").json();
     assert_eq!(described["topics"][0]["partitions"][1]["end_offset"], 2);
@@ -323,6 +324,190 @@ fn what_is_refused_names_its_line() {
         "{}",
         wrong.err
     );
+}
+
+#[test]
+fn a_group_goes_on_where_it_stopped() {
+    let cli = Cli::new();
+    cli.run("topic create t --partitions 3").ok();
+    for partition in 0..3 {
+        let lines: String = (0..4).map(|number| format!("{partition}{number}\n")).collect();
+        cli.run_with(&format!("produce t --partition {partition}"), &lines).ok();
+    }
+    assert_eq!(cli.run("group list").ok(), "GROUP  STATE  TYPE\n");
+    let consume = |arguments: &str| {
+        let mut lines: Vec<String> =
+            cli.run(&format!("consume t --group g {arguments}")).ok().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let mut all = consume("--count 5");
+    assert_eq!(all.len(), 5);
+    all.extend(consume(""));
+    all.sort();
+    let every: Vec<String> =
+        (0..3).flat_map(|partition| (0..4).map(move |number| format!("{partition}{number}"))).collect();
+    assert_eq!(all, every, "nothing twice, nothing left out");
+    assert_eq!(consume(""), Vec::<String>::new());
+    cli.run_with("produce t --partition 1", "new\n").ok();
+
+    let described = "group        g\n\
+                     state        Empty\n\
+                     protocol     consumer\n\
+                     coordinator  0\n\n\
+                     TOPIC  PARTITION  COMMITTED  END  LAG  MEMBER\n\
+                     t              0          4    4    0  -\n\
+                     t              1          4    5    1  -\n\
+                     t              2          4    4    0  -\n";
+    assert_eq!(cli.run("group describe g").ok(), described);
+    let described = cli.run("group describe g --json").json();
+    assert_eq!(described["groups"][0]["state"], "Empty");
+    assert_eq!(
+        described["groups"][0]["offsets"][1],
+        json!({"topic": "t", "partition": 1, "committed_offset": 4, "end_offset": 5, "lag": 1, "member": null})
+    );
+    assert_eq!(consume(""), ["new"]);
+    assert_eq!(consume("--from latest"), Vec::<String>::new(), "where something is committed it counts");
+
+    // A group that begins at the end has committed where that was.
+    assert_eq!(cli.run("consume t --group late --from latest").ok(), "");
+    cli.run_with("produce t --partition 2", "later\n").ok();
+    assert_eq!(cli.run("consume t --group late --from latest").ok(), "later\n");
+
+    assert_eq!(cli.run("group list").ok(), "GROUP  STATE  TYPE\ng      Empty  classic\nlate   Empty  classic\n");
+    assert_eq!(
+        cli.run("group list --json --state Empty").json()["groups"][1],
+        json!({"group": "late", "state": "Empty", "type": "classic", "protocol_type": "consumer"})
+    );
+    assert_eq!(cli.run("group list --state stable,dead --json").json(), json!({"groups": []}));
+    let missing = cli.run("group describe latr");
+    assert_eq!(
+        (missing.code, missing.err.as_str()),
+        (3, "polylog: there is no group \"latr\"; did you mean \"late\"?\n")
+    );
+}
+
+#[test]
+fn what_a_group_has_committed_is_set_only_on_demand() {
+    let cli = Cli::new();
+    cli.run("topic create t --partitions 2").ok();
+    let records: String = (0..10)
+        .map(|number| {
+            format!("{{\"value\": \"{number}\", \"timestamp_ms\": {}}}\n", 1_700_000_000_000_i64 + 1000 * number)
+        })
+        .collect();
+    cli.run_with("produce t --partition 0 --input json", &records).ok();
+    cli.run_with("produce t --partition 1 --input json", &records).ok();
+    cli.run("consume t --group g").ok();
+
+    let dry = cli.run("group reset g --to-earliest");
+    assert_eq!(dry.out, "TOPIC  PARTITION  FROM  TO\nt              0    10   0\nt              1    10   0\n");
+    assert_eq!((dry.code, dry.err.as_str()), (0, "polylog: nothing was changed: --execute does it\n"));
+    assert_eq!(cli.run("consume t --group g").ok(), "");
+
+    let reset = |arguments: &str| {
+        let done = cli.run(&format!("group reset g --execute --json {arguments}")).json();
+        assert_eq!((done["group"].as_str(), done["executed"].as_bool()), (Some("g"), Some(true)));
+        let offsets: Vec<(i64, i64)> = done["offsets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|offset| (offset["partition"].as_i64().unwrap(), offset["to_offset"].as_i64().unwrap()))
+            .collect();
+        offsets
+    };
+    assert_eq!(reset("--topic t:1 --shift-by -3"), [(1, 7)]);
+    assert_eq!(cli.run("consume t --group g").ok(), "7\n8\n9\n");
+    assert_eq!(reset("--to-offset 8"), [(0, 8), (1, 8)]);
+    assert_eq!(reset("--to-time 2023-11-14T22:13:26Z"), [(0, 6), (1, 6)]);
+    assert_eq!(reset("--by-duration 1h"), [(0, 10), (1, 10)]);
+    assert_eq!(reset("--topic t --to-latest"), [(0, 10), (1, 10)]);
+    assert_eq!(reset("--to-offset 99"), [(0, 10), (1, 10)], "there is no more");
+    assert_eq!(reset("--to-earliest"), [(0, 0), (1, 0)]);
+    assert_eq!(cli.run("consume t --group g").ok().lines().count(), 20);
+
+    assert_eq!(cli.run("group reset g").code, 2, "to where?");
+    assert_eq!(cli.run("group reset g --to-earliest --to-latest").code, 2);
+    assert_eq!(cli.run("group reset g --to-earliest --topic u").code, 3);
+    assert_eq!(cli.run("group reset g --to-earliest --topic t:5").code, 3);
+    assert_eq!(cli.run("group reset h --to-earliest").code, 3);
+    let new = cli.run("group reset h --topic t --to-latest --execute");
+    assert!(new.code == 0 && new.err.contains("there is no group \"h\" yet"), "{new:?}");
+    assert_eq!(cli.run("consume t --group h").ok(), "");
+
+    assert_eq!(cli.run("group delete g").code, 2);
+    assert_eq!(cli.run("group delete g h --yes --json").json(), json!({"deleted": ["g", "h"]}));
+    assert_eq!(cli.run("group delete g --yes").code, 3);
+}
+
+#[test]
+fn members_share_the_partitions_and_one_that_leaves_is_replaced() {
+    let cli = Cli::new();
+    cli.run("topic create t --partitions 4").ok();
+    let start = || {
+        let mut command = cli.command("consume t --group g --follow");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (child, lines)
+    };
+    // What the group says of itself, once it is as it should be.
+    let wait_for = |members: usize| {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let done = cli.run("group describe g --json");
+            if done.code == 0 {
+                let group = done.json()["groups"][0].clone();
+                let assigned = |member: &Value| member["assigned"].as_array().is_some_and(|topics| !topics.is_empty());
+                let found = group["members"].as_array().unwrap();
+                if group["state"] == "Stable" && found.len() == members && found.iter().all(assigned) {
+                    return group;
+                }
+            }
+            assert!(Instant::now() < deadline, "the group never had {members} members");
+        }
+    };
+    let (mut first, mut first_lines) = start();
+    let group = wait_for(1);
+    assert_eq!(group["members"][0]["assigned"], json!([{"topic": "t", "partitions": [0, 1, 2, 3]}]));
+    assert_eq!(group["members"][0]["client"], "polylog-cli");
+    let (mut second, mut second_lines) = start();
+    let group = wait_for(2);
+    let mut shares: Vec<String> =
+        (0..2).map(|member| group["members"][member]["assigned"][0]["partitions"].to_string()).collect();
+    shares.sort();
+    assert_eq!(shares, ["[0,1]", "[2,3]"]);
+
+    for partition in 0..4 {
+        cli.run_with(&format!("produce t --partition {partition}"), &format!("from {partition}\n")).ok();
+    }
+    let mut taken: Vec<String> = (0..2).map(|_| first_lines.next().unwrap().unwrap()).collect();
+    taken.extend((0..2).map(|_| second_lines.next().unwrap().unwrap()));
+    taken.sort();
+    assert_eq!(taken, ["from 0", "from 1", "from 2", "from 3"]);
+
+    let refused = cli.run("group reset g --to-earliest --execute");
+    assert!(refused.code == 1 && refused.err.contains("is in use (Stable, 2 members)"), "{}", refused.err);
+    let refused = cli.run("group delete g --yes");
+    assert!(refused.code == 1 && refused.err.contains("NON_EMPTY_GROUP"), "{}", refused.err);
+    let described = cli.run("group describe g").ok();
+    assert!(described.contains("protocol     consumer, range\n") && described.contains("t:0,1"), "{described}");
+
+    interrupt(&first);
+    assert!(first_lines.next().is_none());
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    wait_for(1);
+    for partition in 0..4 {
+        cli.run_with(&format!("produce t --partition {partition}"), &format!("then {partition}\n")).ok();
+    }
+    let mut taken: Vec<String> = (0..4).map(|_| second_lines.next().unwrap().unwrap()).collect();
+    taken.sort();
+    assert_eq!(taken, ["then 0", "then 1", "then 2", "then 3"], "nothing that the other had committed comes again");
+    interrupt(&second);
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    let group = cli.run("group describe g --json").json()["groups"][0].clone();
+    let lags: Vec<i64> =
+        group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).collect();
+    assert_eq!((group["state"].as_str(), lags), (Some("Empty"), vec![0; 4]));
 }
 
 #[test]
