@@ -16,6 +16,12 @@ run there.
 What each row checks stands in `conformance/kafka/features/`. Transactions, share groups, the group protocol of KIP-848, ACLs and SASL
 are not there yet, and are not announced.
 """
+# What is run for its own sake, and not for features that clients share.
+PROGRAMS = {
+    "java-api": "The Java client's consumer in groups, and its Admin",
+    "kafka-tools": "Apache Kafka's own command-line tools, unmodified",
+    "connect": "Kafka Connect and MirrorMaker, unmodified",
+}
 OUTCOMES = {"passed": "yes", "failed": "no", "skipped": "not run"}
 
 
@@ -71,9 +77,9 @@ class Page:
         print()
         self.table(names, [(f"cross_read {name}", name) for name in names])
         for program, version in self.programs.items():
-            print(f"{program} {version}: what was tried.")
+            print(f"{PROGRAMS.get(program, program)} ({version}):")
             print()
-            print("| | |")
+            print("| | Polylog / Apache Kafka |")
             print("|---|---|")
             for result in self.results:
                 if result["client"] == program:
