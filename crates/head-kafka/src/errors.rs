@@ -50,6 +50,15 @@ pub fn read(error: &ReadError) -> ErrorCode {
     }
 }
 
+/// A topic that was found by its id and is gone before its shard was asked: the client hears of the id, not of a name that it did
+/// not say.
+pub fn by_id(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::UnknownTopicOrPartition => ErrorCode::UnknownTopicId,
+        other => other,
+    }
+}
+
 /// ListOffsets.
 pub fn locate(error: &LocateError) -> ErrorCode {
     match error {

@@ -537,3 +537,30 @@ fn sessions_work_with_topic_ids() {
     assert_eq!(rows(&answer), [row(1, &["a"])]);
     assert_eq!(*answer.responses[0].topic_id.as_bytes(), topic_id);
 }
+
+#[test]
+fn a_topic_that_is_gone_is_told_as_it_was_asked_for() {
+    let mut client = Client::with_topic("t", 1);
+    let topic_id = client.kernel.topic("t").unwrap().id;
+    let mut by_id = fetch(&[(0, 0)]).with_max_wait_ms(10_000);
+    by_id.topics[0].topic = Default::default();
+    by_id.topics[0].topic_id = kafka_uuid(topic_id.0);
+    let gone = || Reply::Read(Err(ReadError::NotFound));
+    client.kernel.instead.push_back(gone());
+    assert_eq!(rows(&client.call(18, &by_id)), [(0, 100, vec![])], "its shard knows it no more");
+    client.kernel.instead.push_back(gone());
+    assert_eq!(rows(&client.call(12, &fetch(&[(0, 0)]))), [(0, 3, vec![])]);
+    client.send(18, &by_id);
+    client.kernel.take(model::Ticket(u64::MAX), Command::DeleteTopic { topic: topic_id });
+    client.run();
+    assert_eq!(rows(&client.receive::<FetchRequest>(18).unwrap().1), [(0, 100, vec![])], "while it waited");
+}
+
+#[test]
+fn a_request_that_names_more_than_anybody_needs_ends_its_connection() {
+    let mut client = Client::with_topic("t", 1);
+    let wants: Vec<(i32, i64)> = (0..200_001).map(|index| (index, 0)).collect();
+    client.send(7, &fetch(&wants));
+    assert!(client.output.is_empty());
+    assert!(client.closed.unwrap().reason.contains("200001 partitions"));
+}

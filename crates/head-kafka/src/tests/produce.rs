@@ -278,3 +278,21 @@ fn a_compacted_topic_takes_only_records_with_keys() {
     assert_eq!(answer.record_errors[0].batch_index_error_message, answer.error_message);
     client.produce("t", 0, &["v"]);
 }
+
+#[test]
+fn a_topic_that_vanishes_is_told_by_its_id_where_it_was_named_so() {
+    let mut client = Client::with_topic("t", 1);
+    let mut request = produce_request("t", 0, -1, Some(batch_of(&["a"])));
+    request.topic_data[0].topic_id = kafka_uuid(client.kernel.topic("t").unwrap().id.0);
+    for (version, code) in [(12, 3), (13, 100)] {
+        client.kernel.instead.push_back(Reply::Published(Err(PublishError::NotFound)));
+        let mut request = request.clone();
+        if version == 12 {
+            request.topic_data[0].topic_id = Default::default();
+        } else {
+            request.topic_data[0].name = Default::default();
+        }
+        let answer = client.call(version, &request);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, code, "version {version}");
+    }
+}

@@ -329,6 +329,26 @@ fn each_way_a_topic_can_be_wrong_has_its_number() {
 }
 
 #[test]
+fn names_that_differ_in_dots_and_underscores_only_are_not_made_together() {
+    let mut client = Client::new();
+    for name in ["a.b", "x_y.z", "._", "a-b", "ab", "many.dots_and.dots_and.dots_and.dots_and.dots_and.dots"] {
+        assert_eq!(code(&mut client, topic(name, 1, 1)), 0, "{name}");
+    }
+    for name in
+        ["a_b", "x.y.z", "x_y_z", "x.y_z", "__", "_.", "..", "many_dots_and.dots_and.dots.and.dots_and.dots_and_dots"]
+    {
+        assert_eq!(code(&mut client, topic(name, 1, 1)), 17, "{name}");
+    }
+    for name in ["a.", "a.b.", "a.b.c", "a_b_c_d", "x_y", "b", "many.dots_and.dots"] {
+        assert_eq!(code(&mut client, topic(name, 1, 1)), 0, "{name}");
+    }
+    let wanted = MetadataRequestTopic::default().with_name(Some(text("a_b").into()));
+    let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+    assert_eq!(client.call(9, &request).topics[0].error_code, 17);
+    assert!(client.kernel.topic("a_b").is_none());
+}
+
+#[test]
 fn a_kernel_error_about_a_topic_has_its_number() {
     let mut client = Client::new();
     client.kernel.instead.push_back(Reply::Declared(Err(DeclareError::Overloaded { retry_after_ms: 70 })));

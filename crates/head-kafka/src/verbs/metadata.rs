@@ -66,9 +66,14 @@ pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outco
             for topic in topics.iter().filter(|topic| topic.topic_id == NO_ID) {
                 let Some(name) = &topic.name else { continue };
                 let missing = map::topic_named(cx.catalog, cx.who, name.as_str()).is_err();
-                if missing && map::is_topic_name(name.as_str()) && running.making.len() < CREATIONS_MAX {
-                    running.making.push(name.clone());
+                if !missing || !map::is_topic_name(name.as_str()) || running.making.len() >= CREATIONS_MAX {
+                    continue;
                 }
+                if map::colliding(cx.catalog, cx.who, name.as_str()).is_some() {
+                    running.failed.insert(name.clone(), ErrorCode::InvalidTopicException);
+                    continue;
+                }
+                running.making.push(name.clone());
             }
         }
     }

@@ -259,6 +259,22 @@ fn mixed_up() -> Outcome {
     Outcome::Close("a reply came for a command of another kind".to_owned())
 }
 
+/// Partitions, or groups, that one request may name: each costs work in one go, and more room in the answer than in the request.
+/// No client has a use for more; one that names more is disconnected, as one whose lists are too long to be read.
+const NAMED_MAX: usize = 200_000;
+
+/// # Errors
+/// Not an error: the end of a request that names too much.
+fn named_at_most(counts: impl IntoIterator<Item = usize>) -> Result<(), Outcome> {
+    let count: usize = counts.into_iter().sum();
+    if count > NAMED_MAX {
+        return Err(Outcome::Close(format!(
+            "a request names {count} partitions or groups and the limit is {NAMED_MAX}"
+        )));
+    }
+    Ok(())
+}
+
 /// The first error among these numbers.
 pub fn first_error(codes: impl IntoIterator<Item = i16>) -> i16 {
     codes.into_iter().find(|code| *code != 0).unwrap_or(ErrorCode::None.number())

@@ -85,7 +85,10 @@ impl Running {
         let (topic_at, partition_at, log_append_time_ms) = *self.sent.get(part as usize)?;
         let topic = self.response.responses.get_mut(topic_at as usize)?;
         let response = topic.partition_responses.get_mut(partition_at as usize)?;
-        let (answer, retry_after_ms) = map::published(response.index, log_append_time_ms, result);
+        let (mut answer, retry_after_ms) = map::published(response.index, log_append_time_ms, result);
+        if cx.format.version >= 13 && answer.error_code == ErrorCode::UnknownTopicOrPartition.number() {
+            answer.error_code = ErrorCode::UnknownTopicId.number();
+        }
         *response = answer;
         let throttle_time_ms = i32::try_from(retry_after_ms).unwrap_or(i32::MAX);
         self.response.throttle_time_ms = self.response.throttle_time_ms.max(throttle_time_ms);
