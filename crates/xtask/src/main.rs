@@ -33,7 +33,7 @@ cargo xtask COMMAND
   conformance [--only TEXT] [--list] [--rounds N] [--write-page] [--peer]
                                       real clients against the real broker; the page is docs/compat/kafka.md;
                                       with --peer against Apache Kafka, whose results the page shows beside ours
-  readme                              runs the blocks of README.md
+  readme [PAGE]                       runs the blocks of README.md and of the pages in docs/user/
   fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain and cargo-fuzz are
 ";
 

@@ -30,7 +30,11 @@ const STEPS: &[Step] = &[
         run: deploy::step,
     },
     Step { name: "torture", about: "kill -9 under load, and damage at rest, a few rounds each", run: torture },
-    Step { name: "readme", about: "the blocks of README.md, as a user would run them", run: readme::step },
+    Step {
+        name: "readme",
+        about: "the blocks of README.md and docs/user/, as a user would run them",
+        run: readme::step,
+    },
     Step { name: "fuzz", about: "each fuzz target for a moment, where the tools are", run: fuzz::step },
 ];
 
