@@ -15,6 +15,7 @@ use kernel::Ctx;
 use kernel::auth::Principal;
 use model::NamespaceId;
 use ops::api::shapes::ListenerShape;
+use ops::metrics::CloseReason;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -206,11 +207,16 @@ fn start(shared: &Arc<Shared>, told: &mut Told, stream: TcpStream, peer: IpAddr)
     let connection = Connection::new(node.clone(), stream, session, (holder, outbox), bounds, memory);
     node.runtime.spawn(async move {
         let counted = counted;
+        let metrics = &counted.shared.node.metrics;
         match connection.run().await {
-            End::Closed | End::Evicted => {}
-            End::Socket(error) => tracing::debug!(%peer, %error, "connection lost"),
+            End::Closed => metrics.closed(CloseReason::Done),
+            End::Evicted => metrics.closed(CloseReason::Evicted),
+            End::Socket(error) => {
+                metrics.closed(CloseReason::Lost);
+                tracing::debug!(%peer, %error, "connection lost");
+            }
             End::Fault(reason) => {
-                counted.shared.node.metrics.connections_closed_for_fault.add(1);
+                metrics.closed(CloseReason::Fault);
                 tracing::debug!(%peer, %reason, "connection closed");
             }
         }

@@ -20,6 +20,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use head_kafka::session::Session;
 use kernel::{Command, Ctx};
 use model::{HolderId, Now, ShardId, Ticket};
+use ops::metrics::Protocol;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -281,7 +282,7 @@ impl Connection {
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    self.node.metrics.sent.add(written as u64);
+                    self.node.metrics.sent(Protocol::Kafka).add(written as u64);
                     self.output_moved_us = now.mono_us;
                     self.note_written(written);
                 }
@@ -355,7 +356,7 @@ impl Connection {
     }
 
     fn note_read(&mut self, count: usize) {
-        self.node.metrics.received.add(count as u64);
+        self.node.metrics.received(Protocol::Kafka).add(count as u64);
         self.input_fresh = true;
         if count >= self.read_bytes {
             self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);

@@ -9,11 +9,13 @@
 
 use crate::node::Node;
 use crate::shard_cell::Mail;
+use bytes::Bytes;
 use kernel::spill::Work;
 use media::disk::real::RealDisk;
 use media::local::wal::SlotPreparation;
 use model::ShardId;
-use model::media::{BlobDone, BlobOp, BlobTag, Blobs};
+use model::media::{BlobDone, BlobKind, BlobOp, BlobTag, Blobs};
+use ops::metrics::Making;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -104,16 +106,32 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
         }
         match jobs.take(!filling.is_empty()) {
             Next::Job(Job::Blob { shard, tag, op }) => {
-                let is_read = matches!(op, BlobOp::Get { .. });
-                let is_put = matches!(op, BlobOp::Put { .. });
+                let put = match &op {
+                    BlobOp::Put { name, parts } => Some((making(name.kind), total(parts))),
+                    _ => None,
+                };
+                let made = put.map(|(what, bytes)| (node.metrics.made(what), bytes));
+                if let Some((made, _)) = made {
+                    made.running.set(1);
+                }
                 let started = node.clock.mono_us();
                 blobs.submit(tag, op);
                 let (tag, done) = blobs.wait_done();
                 let took_us = node.clock.mono_us() - started;
-                if is_read {
+                if let Some((made, bytes)) = made {
+                    made.running.set(0);
+                    if matches!(done, BlobDone::Put(Ok(()))) {
+                        made.put.add_us(took_us);
+                        made.put_bytes.add(bytes);
+                    } else {
+                        made.put_failures.add(1);
+                    }
+                } else if let BlobDone::Got(got) = &done {
                     node.metrics.blob_read.add_us(took_us);
-                } else if is_put {
-                    node.metrics.blob_put.add_us(took_us);
+                    match got {
+                        Ok(bytes) => node.metrics.blob_read_bytes.add(bytes.len() as u64),
+                        Err(_) => node.metrics.blob_read_failures.add(1),
+                    }
                 }
                 match &done {
                     BlobDone::Put(Err(error)) if !puts_fail => {
@@ -131,7 +149,18 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                 }
                 answer(node, shard, Mail::Blob(tag, done));
             }
-            Next::Job(Job::Work { shard, work }) => answer(node, shard, Mail::Work(work.run())),
+            Next::Job(Job::Work { shard, work }) => {
+                let made = node.metrics.made(match &work {
+                    Work::BuildSegment(_) => Making::Segment,
+                    Work::EncodeCheckpoint(_) => Making::Checkpoint,
+                });
+                made.running.set(1);
+                let started = node.clock.mono_us();
+                let done = work.run();
+                made.build.add_us(node.clock.mono_us() - started);
+                made.running.set(0);
+                answer(node, shard, Mail::Work(done));
+            }
             Next::Job(Job::Prepare { shard, preparation }) => {
                 filling.push_back(Filling { shard, preparation, not_before: None });
             }
@@ -153,6 +182,17 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
             }
         }
     }
+}
+
+fn making(kind: BlobKind) -> Making {
+    match kind {
+        BlobKind::Segment => Making::Segment,
+        BlobKind::Checkpoint => Making::Checkpoint,
+    }
+}
+
+fn total(parts: &[Bytes]) -> u64 {
+    parts.iter().map(|part| part.len() as u64).sum()
 }
 
 fn answer(node: &Arc<Node>, shard: ShardId, mail: Mail) {

@@ -27,6 +27,7 @@ use crate::storage::{self, Storage, StorageSettings};
 use crate::{jobs, machine, timers, wal_thread};
 use head_kafka::coordinator::GroupSettings;
 use kernel::Shard;
+use ops::metrics::Limits;
 use ops::{Health, Metrics};
 use serde::Serialize;
 use std::io::Write;
@@ -87,6 +88,11 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
 
     let clock = Clock::start();
     let template = head_settings(settings, &storage.cluster_id);
+    let limits = Limits {
+        tail_bytes_max: storage.shard_tail_bytes_max() * u64::from(storage.shard_count()),
+        request_bytes_max: settings.memory_request_bytes_max.unwrap_or(memory_bytes / 8),
+        fetch_bytes_max: settings.memory_fetch_bytes_max.unwrap_or(memory_bytes / 8),
+    };
     let about = About {
         node_id: template.node_id,
         cluster_id: storage.cluster_id.clone(),
@@ -95,8 +101,10 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         storage: storage.mode().to_owned(),
         data_dir: (storage.mode() == "local").then(|| settings.data_dir.clone()),
         tail_bytes_max: storage.shard_tail_bytes_max(),
+        limits,
     };
-    let pages = Arc::new(Pages::new(health.clone(), metrics.clone(), about));
+    let lag_series_max = settings.metrics_group_lag_series_max as usize;
+    let pages = Arc::new(Pages::new(health.clone(), metrics.clone(), about, lag_series_max));
     let http_address = http::start(settings.http_bind, pages.clone())?;
 
     notify.status("recovering");
@@ -117,7 +125,6 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         cell.drain(&node);
     }
 
-    let memory_bytes_max = settings.memory_request_bytes_max.unwrap_or(memory_bytes / 8);
     let connections_max = settings.kafka_connections_max.min(open_files_max.saturating_sub(OTHER_FILES).max(16));
     if connections_max < settings.kafka_connections_max {
         tracing::warn!(
@@ -129,7 +136,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let shared = Arc::new(Shared {
         node: node.clone(),
         admission: Admission::new(connections_max as usize, settings.kafka_connections_per_address_max as usize),
-        memory: RequestMemory::new(memory_bytes_max, metrics),
+        memory: RequestMemory::new(limits.request_bytes_max, metrics),
         bounds: Bounds {
             output_bytes_max: settings.kafka_output_bytes_max as usize,
             write_stall_us: settings.kafka_write_stall_ms * 1000,

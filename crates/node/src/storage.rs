@@ -235,6 +235,11 @@ impl Storage {
         }
     }
 
+    /// How many shards the data is divided into.
+    pub fn shard_count(&self) -> u32 {
+        self.shard_count
+    }
+
     /// The most of its log that one shard holds in memory.
     pub fn shard_tail_bytes_max(&self) -> u64 {
         (self.settings.tail_bytes_max / u64::from(self.shard_count.max(1))).max(SHARD_TAIL_BYTES_MIN)

@@ -6,6 +6,7 @@ use crate::node::Node;
 use kernel::shard::ShardFigures;
 use ops::api::shapes::{ListenerShape, MemoryShape, NodeAnswer, PhaseWord, ShardShape, StorageShape};
 use ops::health::Phase;
+use ops::metrics::Limits;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +22,7 @@ pub struct About {
     pub data_dir: Option<PathBuf>,
     /// Of one shard.
     pub tail_bytes_max: u64,
+    pub limits: Limits,
 }
 
 /// The answer.

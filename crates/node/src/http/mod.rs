@@ -7,11 +7,12 @@
 //! are `CONNECTIONS_MAX` of them, so that peers who send half a request lock nobody out for long. Answers for which shards are asked
 //! are made `ASKERS_MAX` at a time, each within `PATIENCE`; who waits longer for its turn is told to come back.
 //!
-//! `about` is `/v1/node`; `topics`, `groups` what their names say; `page`, `query` read what is asked for; `answer` writes.
+//! `about` is `/v1/node`; `topics`, `groups` what their names say, `lag` the groups on `/metrics`; `page`, `query` read what is asked for; `answer` writes.
 
 mod about;
 mod answer;
 mod groups;
+mod lag;
 mod page;
 mod query;
 mod topics;
@@ -30,10 +31,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::serve::Listener;
+use lag::Lag;
 use ops::api::shapes::ListenerShape;
 use ops::api::{self, Operation};
 use ops::health::Phase;
-use ops::{Health, Metrics, metrics};
+use ops::metrics::{self, DiskLevels, Levels, Protocol};
+use ops::{Health, Metrics};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -59,6 +62,7 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     pub about: About,
     pub disk: DiskUsage,
+    lag: Lag,
     /// Set once clients can connect.
     pub listeners: OnceLock<Vec<ListenerShape>>,
     /// Set once recovery is over.
@@ -73,10 +77,17 @@ pub struct Turn<'a> {
 }
 
 impl Pages {
-    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, about: About) -> Pages {
-        let disk = DiskUsage::new(about.data_dir.clone());
-        let (listeners, node) = (OnceLock::new(), OnceLock::new());
-        Pages { health, metrics, about, disk, listeners, node, turns: Semaphore::new(ASKERS_MAX) }
+    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, about: About, lag_series_max: usize) -> Pages {
+        Pages {
+            health,
+            metrics,
+            disk: DiskUsage::new(about.data_dir.clone()),
+            about,
+            lag: Lag::new(lag_series_max),
+            listeners: OnceLock::new(),
+            node: OnceLock::new(),
+            turns: Semaphore::new(ASKERS_MAX),
+        }
     }
 
     /// The node, once it has recovered.
@@ -107,6 +118,7 @@ pub fn start(address: SocketAddr, pages: Arc<Pages>) -> Result<SocketAddr, Strin
             "HTTP is not bound to a loopback address: whoever reaches it can read names, groups and figures of this node"
         );
     }
+    let metrics = pages.metrics.clone();
     let mut router = Router::new().route("/", get(front));
     for operation in Operation::ALL {
         router = router.route(operation.path(), handler(operation));
@@ -115,7 +127,8 @@ pub fn start(address: SocketAddr, pages: Arc<Pages>) -> Result<SocketAddr, Strin
         .fallback(|| async { Refused::missing("nothing is served here; /v1/openapi.json says what is") })
         .method_not_allowed_fallback(|| async { Refused::method() })
         .with_state(pages);
-    let listener = BoundedListener { listener, permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let listener = BoundedListener { listener, permits, metrics };
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "HTTP has ended");
@@ -185,16 +198,39 @@ async fn readyz(State(pages): Shared) -> Response {
 }
 
 async fn metrics_text(State(pages): Shared) -> Response {
-    let figures = pages.node.get().map_or_else(Vec::new, about::figures);
-    match pages.metrics.text(crate::VERSION, figures) {
+    match pages.metrics.text(levels(&pages).await) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn levels(pages: &Pages) -> Levels {
+    let disk = pages.disk.look().await;
+    let node = pages.node.get();
+    let groups = match node {
+        Some(node) => pages.lag.look(node).await,
+        None => None,
+    };
+    Levels {
+        version: crate::VERSION,
+        started_at_s: pages.about.started_at_ms / 1000,
+        shards: node.map_or_else(Vec::new, about::figures),
+        mailbox_bytes: node.map_or(0, |node| about::mailbox_bytes(node)),
+        resident_bytes: crate::machine::resident_bytes(),
+        limits: pages.about.limits,
+        disk: disk.map(|disk| DiskLevels {
+            used_bytes: disk.used_bytes,
+            disk_bytes: disk.disk_bytes,
+            free_bytes: disk.disk_free_bytes,
+        }),
+        groups,
     }
 }
 
 struct BoundedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 impl Listener for BoundedListener {
@@ -207,7 +243,8 @@ impl Listener for BoundedListener {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     let life = Box::pin(tokio::time::sleep(LIFE_MAX));
-                    return (BoundedStream { stream, life, _permit: permit }, peer);
+                    let metrics = self.metrics.clone();
+                    return (BoundedStream { stream, life, metrics, _permit: permit }, peer);
                 }
                 Err(_) => tokio::time::sleep(REST_AFTER_ERROR).await,
             }
@@ -223,6 +260,7 @@ impl Listener for BoundedListener {
 struct BoundedStream {
     stream: TcpStream,
     life: Pin<Box<Sleep>>,
+    metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -235,7 +273,10 @@ impl AsyncRead for BoundedStream {
         if self.life.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.metrics.received(Protocol::Http).add((buffer.filled().len() - before) as u64);
+        outcome
     }
 }
 
@@ -244,7 +285,11 @@ impl AsyncWrite for BoundedStream {
         if self.life.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = outcome {
+            self.metrics.sent(Protocol::Http).add(count as u64);
+        }
+        outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -148,10 +148,16 @@ settings! {
     http_bind: SocketAddr = "http.bind", Kind::Address, "127.0.0.1:7070", Some(("http", "ADDR")),
         "Where HTTP is served: /v1/node, /v1/topics, /v1/groups, /metrics, /readyz. Read-only, and open to whoever reaches it.";
 
+    metrics_group_lag_series_max: u64 = "metrics.group_lag_series_max", Kind::Count { min: 0, max: 100_000 }, "1000", None,
+        "Pairs of group and topic whose lag is on /metrics; beyond, those later by name are left out and counted.";
+
     memory_tail_bytes_max: Option<u64> = "memory.tail_bytes_max", Kind::SizeOrAuto { min: 4 * MIB, max: TIB }, "auto", None,
         "Memory for records not yet spilled to segments, over all shards; replay after a crash reads this much at most. auto = an eighth of the memory limit, at most 256MiB.";
     memory_request_bytes_max: Option<u64> = "memory.request_bytes_max", Kind::SizeOrAuto { min: MIB, max: TIB }, "auto", None,
         "Memory for requests arriving and answers leaving, over all connections; beyond, connections wait their turn. auto = an eighth of the memory limit.";
+
+    memory_fetch_bytes_max: Option<u64> = "memory.fetch_bytes_max", Kind::SizeOrAuto { min: MIB, max: TIB }, "auto", None,
+        "Memory for records on their way to consumers, over all connections; beyond, fetches wait their turn. auto = an eighth of the memory limit.";
 
     wal_slot_bytes: Option<u64> = "wal.slot_bytes", Kind::SizeOrAuto { min: MIB, max: 4 * GIB }, "auto", None,
         "Size of one file of the write-ahead log. auto = a quarter of a shard's tail, at least 1MiB.";

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+const CLOSED_FOR_FAULT: &str = "polylog_connections_closed_total{reason=\"fault\"}";
 const MIB: u64 = 1024 * 1024;
 
 #[test]
@@ -57,7 +58,7 @@ fn a_length_over_the_bound_and_a_negative_one_end_the_connection_at_once() {
         assert!(client.closed_silently(), "{length}");
     }
     // Counted just after the socket is closed.
-    while node.figure("polylog_connections_closed_for_fault_total") < 4 {}
+    while node.figure(CLOSED_FOR_FAULT) < 4 {}
 }
 
 #[test]
@@ -152,11 +153,11 @@ fn a_client_that_does_not_take_its_answers_is_ended_and_memory_stays_bounded() {
     let mut sent = 0;
     while deaf.write_all(&request).is_ok() {
         sent += 1;
-        if sent % 100 == 0 && node.figure("polylog_connections_closed_for_fault_total") > 0 {
+        if sent % 100 == 0 && node.figure(CLOSED_FOR_FAULT) > 0 {
             break;
         }
     }
-    while node.figure("polylog_connections_closed_for_fault_total") == 0 {}
+    while node.figure(CLOSED_FOR_FAULT) == 0 {}
     let growth = node.resident_bytes().saturating_sub(before);
     assert!(growth < 64 * MIB, "{} MiB", growth / MIB);
     assert_eq!(client.fetch_all("t", 0).len(), 4);

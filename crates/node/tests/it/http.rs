@@ -4,6 +4,11 @@
 use crate::client::Client;
 use crate::process::{LONG, Node, TestDir, serve};
 use crate::schema;
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use kafka_protocol::messages::{JoinGroupRequest, OffsetCommitRequest, SyncGroupRequest};
+use kafka_protocol::protocol::StrBytes;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -172,4 +177,118 @@ fn what_cannot_be_answered_is_a_problem_in_one_shape() {
     assert!(text.starts_with("HTTP/1.1 405 ") && text.contains("content-type: application/problem+json"), "{text}");
     let text = raw(&node, "GET /v1/topics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("content-type: application/json"), "{text}");
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+/// Commits an offset of partition 0 without being a member.
+fn commit(client: &mut Client, group: &str, topic: &str, offset: i64) {
+    let partition = OffsetCommitRequestPartition::default().with_partition_index(0).with_committed_offset(offset);
+    let topic = OffsetCommitRequestTopic::default().with_name(text(topic).into()).with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(text(group).into())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    assert_eq!(client.call(7, &request).topics[0].partitions[0].error_code, 0);
+}
+
+/// Becomes the only member of a group; its member id.
+fn join(client: &mut Client, group: &str) -> String {
+    let protocol = JoinGroupRequestProtocol::default().with_name(text("range"));
+    let request = JoinGroupRequest::default()
+        .with_group_id(text(group).into())
+        .with_session_timeout_ms(30_000)
+        .with_rebalance_timeout_ms(30_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![protocol]);
+    let joined = client.call(3, &request);
+    assert_eq!(joined.error_code, 0);
+    let assignment = SyncGroupRequestAssignment::default().with_member_id(joined.member_id.clone());
+    let request = SyncGroupRequest::default()
+        .with_group_id(text(group).into())
+        .with_generation_id(joined.generation_id)
+        .with_member_id(joined.member_id.clone())
+        .with_assignments(vec![assignment]);
+    assert_eq!(client.call(3, &request).error_code, 0);
+    joined.member_id.to_string()
+}
+
+#[test]
+fn groups_show_members_offsets_and_lag() {
+    let dir = TestDir::new();
+    let node = Node::start_with(&dir.data(), &[("POLYLOG_SHARDS", "2")]);
+    let mut client = Client::connect(node.kafka);
+    for topic in ["t", "u"] {
+        client.make_topic(topic);
+        client.produce(topic, &[b"one", b"two", b"three"]);
+    }
+    commit(&mut client, "billing/eu", "t", 1);
+    commit(&mut client, "billing/eu", "u", 3);
+    commit(&mut client, "audit", "u", 0);
+    let member_id = join(&mut client, "billing/eu");
+
+    let document = good(&node, "/v1/openapi.json");
+    let shaped = |path: &str, name: &str| {
+        let answer = good(&node, path);
+        schema::check(&document, &json!({ "$ref": format!("#/components/schemas/{name}") }), &answer);
+        answer
+    };
+    let page = shaped("/v1/groups?limit=1", "GroupsAnswer");
+    assert_eq!((&page["total"], &page["next_after"]), (&json!(2), &json!("audit")));
+    assert_eq!(page["groups"], json!([{ "group_id": "audit", "protocol_type": "", "state": "Empty" }]));
+    let page = shaped("/v1/groups?limit=1&after=audit", "GroupsAnswer");
+    assert_eq!(page["next_after"], Value::Null);
+    let billing = json!([{ "group_id": "billing/eu", "protocol_type": "consumer", "state": "Stable" }]);
+    assert_eq!(page["groups"], billing);
+
+    let group = shaped("/v1/groups/billing%2Feu", "GroupAnswer");
+    assert_eq!((&group["state"], &group["protocol_name"]), (&json!("Stable"), &json!("range")));
+    assert_eq!(group["members"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&group["members"][0]["member_id"], &group["members"][0]["client_id"]),
+        (&json!(member_id), &json!("tests"))
+    );
+    let offset = |topic: &str, committed: u64, lag: u64| json!({ "topic": topic, "partition": 0, "committed_offset": committed, "start_offset": 0, "end_offset": 3, "lag": lag });
+    assert_eq!(group["offsets"], json!([offset("t", 1, 2), offset("u", 3, 0)]));
+    assert_eq!((&group["lag_total"], &group["offsets_complete"]), (&json!(2), &json!(true)));
+
+    let (status, problem) = get(&node, "/v1/groups/nobody");
+    assert_eq!((status, &problem["detail"]), (404, &json!("there is no group \"nobody\"")));
+
+    // The first scrape counts.
+    let (_, text) = node.get("/metrics");
+    for line in [
+        "polylog_kafka_groups{state=\"Empty\"} 1",
+        "polylog_kafka_groups{state=\"Stable\"} 1",
+        "polylog_kafka_group_lag{group=\"audit\",topic=\"u\"} 3",
+        "polylog_kafka_group_lag{group=\"billing/eu\",topic=\"t\"} 2",
+        "polylog_kafka_group_lag{group=\"billing/eu\",topic=\"u\"} 0",
+        "polylog_kafka_group_lag_largest 3",
+        "polylog_kafka_group_lag_left_out 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn series_of_lag_are_bounded_and_what_is_left_out_is_counted() {
+    let dir = TestDir::new();
+    let node = Node::start_with(&dir.data(), &[("POLYLOG_METRICS_GROUP_LAG_SERIES_MAX", "10")]);
+    let mut client = Client::connect(node.kafka);
+    client.make_topic("t");
+    client.produce("t", &[b"one", b"two", b"three"]);
+    for number in 0..30 {
+        commit(&mut client, &format!("g{number:02}"), "t", 2);
+    }
+    commit(&mut client, "last", "t", 0);
+    commit(&mut client, &"long".repeat(100), "t", 0);
+    let (_, text) = node.get("/metrics");
+    let series: Vec<&str> = text.lines().filter(|line| line.starts_with("polylog_kafka_group_lag{")).collect();
+    assert_eq!(series.len(), 10, "{text}");
+    assert_eq!(series[9], "polylog_kafka_group_lag{group=\"g09\",topic=\"t\"} 1");
+    for line in ["polylog_kafka_group_lag_left_out 22", "polylog_kafka_group_lag_largest 3"] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
 }

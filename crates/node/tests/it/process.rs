@@ -138,10 +138,14 @@ impl Node {
         (status, body)
     }
 
-    /// One figure of `/metrics`.
+    /// One figure of `/metrics`: the first of that name, or the one of that name and those labels.
     pub fn figure(&self, name: &str) -> u64 {
         let (_, text) = self.get("/metrics");
-        let line = text.lines().find(|line| line.split([' ', '{']).next() == Some(name));
+        let is_it = |line: &&str| {
+            let series = line.rsplit_once(' ').map(|(series, _)| series);
+            series == Some(name) || series.and_then(|series| series.split('{').next()) == Some(name)
+        };
+        let line = text.lines().filter(|line| !line.starts_with('#')).find(is_it);
         let line = line.unwrap_or_else(|| panic!("{name} is not in:\n{text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
