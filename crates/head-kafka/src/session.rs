@@ -215,6 +215,25 @@ impl Session {
             .any(|queued| matches!(&queued.state, State::Running(running) if running.waits_for_others()))
     }
 
+    /// Bytes of records that a fetch holds while it waits for more.
+    pub fn fetched_bytes(&self) -> usize {
+        match self.running_fetch().map(|at| &self.queue[at].state) {
+            Some(State::Running(Running::Fetch(fetch))) => fetch.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// A fetch that waits for more answers with what it has: the driver needs the memory.
+    pub fn answer_fetch_early(&mut self, now: Now, catalog: &Catalog) {
+        if let Some(at) = self.running_fetch() {
+            self.step(now, catalog, at, |running, cx| match running {
+                Running::Fetch(fetch) => fetch.answer_early(cx),
+                _ => None,
+            });
+            self.advance(now, catalog);
+        }
+    }
+
     /// The next command for a shard.
     pub fn poll_command(&mut self) -> Option<(ShardId, Ticket, Command)> {
         self.commands.pop_front()

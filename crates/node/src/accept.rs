@@ -6,6 +6,7 @@
 
 use crate::admission::{Admission, Verdict};
 use crate::connection::{Bounds, Connection, End};
+use crate::fetch_memory::FetchMemory;
 use crate::node::Node;
 use crate::random;
 use crate::request_memory::RequestMemory;
@@ -46,6 +47,7 @@ pub struct Shared {
     pub node: Arc<Node>,
     pub admission: Admission,
     pub memory: Arc<RequestMemory>,
+    pub fetch_memory: Arc<FetchMemory>,
     pub bounds: Bounds,
 }
 
@@ -202,7 +204,7 @@ fn start(shared: &Arc<Shared>, told: &mut Told, stream: TcpStream, peer: IpAddr)
     let _ = stream.set_nodelay(true);
     let ctx = Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder };
     let session = Session::new(told.to(&stream), ctx, client_host(peer), random::seed(), node.clock.now());
-    let (memory, bounds) = (shared.memory.share(), shared.bounds);
+    let (memory, bounds) = ((shared.memory.share(), shared.fetch_memory.share()), shared.bounds);
     let counted = Counted { shared: shared.clone(), peer, outbox: outbox.clone() };
     let connection = Connection::new(node.clone(), stream, session, (holder, outbox), bounds, memory);
     node.runtime.spawn(async move {

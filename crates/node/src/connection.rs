@@ -9,16 +9,18 @@
 //! - Answers are not copied: the session's pieces go out with `writev` as they are.
 //! - A client that does not take its answers is not read from once `kafka.output_bytes_max` wait for it, and is disconnected
 //!   when it takes nothing for `kafka.write_stall_ms`.
-//! - Requests and answers are counted in one budget over all connections (`request_memory.rs`).
+//! - Requests and answers are counted in one budget over all connections (`request_memory.rs`), records on their way to consumers
+//!   in another (`fetch_memory.rs`): reads wait here until there is room.
 //! - A panic ends this connection only; it is counted, and the shards are told that the holder is gone.
 
+use crate::fetch_memory::FetchShare;
 use crate::node::Node;
 use crate::outbox::{Delivery, Outbox};
 use crate::request_memory::Share;
 use crate::shard_cell::{MAILBOX_BYTES_MAX, Mail};
 use bytes::{Buf, Bytes, BytesMut};
 use head_kafka::session::Session;
-use kernel::{Command, Ctx};
+use kernel::{Command, Ctx, Reply};
 use model::{HolderId, Now, ShardId, Ticket};
 use ops::metrics::Protocol;
 use std::collections::VecDeque;
@@ -41,6 +43,9 @@ const PIECES_MAX: usize = 64;
 const LAST_WORDS_US: u64 = 2_000_000;
 /// How long a connection waits before it looks again whether an overfull mailbox has been emptied.
 const MAILBOX_WAIT: Duration = Duration::from_millis(1);
+
+/// How long the one connection that may exceed the fetch memory may take for its answer: the others wait for it.
+const PRIVILEGED_US_MAX: u64 = 5_000_000;
 
 /// What a connection is bound by.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,7 @@ pub struct Connection {
     outbox: Arc<Outbox>,
     bounds: Bounds,
     share: Share,
+    fetch: Fetching,
     input: BytesMut,
     /// Room offered to the next read.
     read_bytes: usize,
@@ -98,6 +104,48 @@ pub struct Connection {
     mailed: Vec<ShardId>,
 }
 
+/// Records on their way to this client, as `fetch_memory.rs` counts them.
+struct Fetching {
+    share: FetchShare,
+    /// One wave of the session's reads that waits for memory.
+    waiting: Vec<(ShardId, Ticket, Command)>,
+    waiting_bytes: usize,
+    /// Reads that were sent and are not answered, what they may bring, and since when.
+    under_way: usize,
+    under_way_bytes: usize,
+    since_us: u64,
+    /// A read was answered with records since the output was last looked at.
+    came: bool,
+    /// What the session held then.
+    held_bytes: usize,
+    /// What of the output is records, at most.
+    leaving_bytes: usize,
+    /// When a privileged connection's answer began to leave.
+    leaving_us: u64,
+}
+
+impl Fetching {
+    fn new(share: FetchShare) -> Fetching {
+        Fetching {
+            share,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            under_way: 0,
+            under_way_bytes: 0,
+            since_us: 0,
+            came: false,
+            held_bytes: 0,
+            leaving_bytes: 0,
+            leaving_us: 0,
+        }
+    }
+
+    /// When the others have waited for this one long enough.
+    fn give_up_us(&self) -> Option<u64> {
+        (self.share.is_privileged() && self.leaving_bytes > 0).then(|| self.leaving_us + PRIVILEGED_US_MAX)
+    }
+}
+
 enum Event {
     Delivered,
     Read(io::Result<usize>),
@@ -112,7 +160,7 @@ impl Connection {
         session: Session,
         (holder, outbox): (HolderId, Arc<Outbox>),
         bounds: Bounds,
-        share: Share,
+        (share, fetch_share): (Share, FetchShare),
     ) -> Connection {
         let ctx = Arc::new(session.ctx().clone());
         Connection {
@@ -124,6 +172,7 @@ impl Connection {
             outbox,
             bounds,
             share,
+            fetch: Fetching::new(fetch_share),
             input: BytesMut::new(),
             read_bytes: READ_BYTES_MIN,
             input_fresh: false,
@@ -149,7 +198,8 @@ impl Connection {
             let now = self.node.clock.now();
             self.take_deliveries(now);
             self.take_input(now);
-            self.send_commands();
+            self.answer_early(now);
+            self.send_commands(now);
             self.collect_output(now);
             if let Err(error) = self.write(now) {
                 return self.closing.take().map_or(End::Socket(error), |(end, _)| end);
@@ -196,6 +246,9 @@ impl Connection {
                 match delivery {
                     Delivery::Reply(ticket, reply) => {
                         self.unanswered = self.unanswered.saturating_sub(1);
+                        if let Reply::Read(outcome) = &reply {
+                            self.note_records(now, outcome.as_ref().map_or(0, |read| read.bytes));
+                        }
                         self.session.handle_reply(now, &catalog, ticket, reply);
                     }
                     Delivery::Wake(watch) => self.session.handle_wake(now, &catalog, watch),
@@ -232,24 +285,68 @@ impl Connection {
         }
     }
 
-    fn send_commands(&mut self) {
+    /// Others wait for memory: a fetch that waits for more records answers with those it has.
+    fn answer_early(&mut self, now: Now) {
+        let waits = self.fetch.under_way == 0 && self.fetch.waiting.is_empty();
+        if waits && self.fetch.share.is_wanted() && self.session.fetched_bytes() > 0 {
+            let catalog = self.node.catalog.load();
+            self.session.answer_fetch_early(now, &catalog);
+        }
+    }
+
+    fn send_commands(&mut self, now: Now) {
         while let Some((shard, ticket, command)) = self.session.poll_command() {
-            let Some(cell) = self.node.shard(shard) else {
-                let reason = format!("bug: a command for shard {shard}, which does not exist");
-                self.closing = Some((End::Fault(reason), 0));
-                return;
-            };
-            self.spoke = true;
             self.unanswered += usize::from(!matches!(command, Command::Gone));
-            cell.put(Mail::Command { ctx: self.ctx.clone(), ticket, command });
-            if !self.mailed.contains(&shard) {
-                self.mailed.push(shard);
+            if let Command::Read(read) = &command {
+                // A wave's reads together stay within what one answer may have.
+                self.fetch.waiting_bytes += read.bytes_max as usize;
+                self.fetch.waiting.push((shard, ticket, command));
+            } else if !self.mail(shard, ticket, command) {
+                return;
+            }
+        }
+        if !self.fetch.waiting.is_empty() && self.fetch.share.may_read(self.fetch.waiting_bytes) {
+            if self.fetch.under_way == 0 {
+                self.fetch.since_us = now.mono_us;
+            }
+            self.fetch.under_way += self.fetch.waiting.len();
+            self.fetch.under_way_bytes += std::mem::take(&mut self.fetch.waiting_bytes);
+            for (shard, ticket, command) in std::mem::take(&mut self.fetch.waiting) {
+                if !self.mail(shard, ticket, command) {
+                    return;
+                }
             }
         }
         for shard in self.mailed.drain(..) {
             if let Some(cell) = self.node.shard(shard) {
                 cell.drain(&self.node);
             }
+        }
+    }
+
+    /// False: there is no such shard, and the connection ends.
+    fn mail(&mut self, shard: ShardId, ticket: Ticket, command: Command) -> bool {
+        let Some(cell) = self.node.shard(shard) else {
+            let reason = format!("bug: a command for shard {shard}, which does not exist");
+            self.closing = Some((End::Fault(reason), 0));
+            return false;
+        };
+        self.spoke = true;
+        cell.put(Mail::Command { ctx: self.ctx.clone(), ticket, command });
+        if !self.mailed.contains(&shard) {
+            self.mailed.push(shard);
+        }
+        true
+    }
+
+    /// A read was answered.
+    fn note_records(&mut self, now: Now, bytes: usize) {
+        let fetch = &mut self.fetch;
+        fetch.came |= bytes > 0;
+        fetch.under_way = fetch.under_way.saturating_sub(1);
+        if fetch.under_way == 0 {
+            fetch.under_way_bytes = 0;
+            self.node.metrics.fetch_read.add_us(now.mono_us.saturating_sub(fetch.since_us));
         }
     }
 
@@ -264,6 +361,12 @@ impl Connection {
             self.output_bytes += piece.len();
             self.output.push_back(piece);
         }
+        let held_bytes = self.session.fetched_bytes();
+        if held_bytes == 0 && (self.fetch.came || self.fetch.held_bytes > 0) {
+            self.fetch.leaving_bytes = self.output_bytes;
+            self.fetch.leaving_us = now.mono_us;
+        }
+        (self.fetch.held_bytes, self.fetch.came) = (held_bytes, false);
         while let Some(served) = self.session.poll_served() {
             self.outbox.set_established();
             let name = head_kafka::session::api_name(served.api_key);
@@ -292,6 +395,9 @@ impl Connection {
             }
         }
         self.share.set(self.input.len(), self.output_bytes);
+        let fetch = &mut self.fetch;
+        fetch.leaving_bytes = fetch.leaving_bytes.min(self.output_bytes);
+        fetch.share.set(fetch.under_way_bytes + fetch.held_bytes + fetch.leaving_bytes);
         Ok(())
     }
 
@@ -335,6 +441,9 @@ impl Connection {
         if !self.output.is_empty() {
             next_us = next_us.min(self.output_moved_us.saturating_add(self.bounds.write_stall_us));
         }
+        if let Some(give_up_us) = self.fetch.give_up_us() {
+            next_us = next_us.min(give_up_us);
+        }
         next_us
     }
 
@@ -346,6 +455,9 @@ impl Connection {
         let stalled_us = now.mono_us.saturating_sub(self.output_moved_us);
         if !self.output.is_empty() && stalled_us >= self.bounds.write_stall_us {
             let reason = format!("took nothing of its answers for {} ms", stalled_us / 1000);
+            self.closing = Some((End::Fault(reason), now.mono_us));
+        } else if self.fetch.give_up_us().is_some_and(|at| at <= now.mono_us) {
+            let reason = "takes its records too slowly while others wait for memory".to_owned();
             self.closing = Some((End::Fault(reason), now.mono_us));
         } else if self.session.poll_timeout().is_some_and(|at| at <= now.mono_us) {
             let catalog = self.node.catalog.load();
@@ -373,9 +485,12 @@ impl Connection {
         }
         let wants_read = !self.input_ended && self.may_take_input();
         let wants_write = !self.output.is_empty();
-        let Connection { outbox, stream, share, input, finishing, read_bytes, .. } = self;
+        let Connection { outbox, stream, share, fetch, input, finishing, read_bytes, .. } = self;
         poll_fn(|context| {
             if outbox.poll(context, *finishing).is_ready() {
+                return Poll::Ready(Event::Delivered);
+            }
+            if !fetch.waiting.is_empty() && fetch.share.wait(context, fetch.waiting_bytes) {
                 return Poll::Ready(Event::Delivered);
             }
             if wants_write {

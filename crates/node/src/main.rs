@@ -16,6 +16,7 @@ mod clock;
 mod connection;
 mod disk_usage;
 mod failure;
+mod fetch_memory;
 mod holders;
 mod http;
 mod interrupt;

@@ -17,6 +17,7 @@ use crate::admission::Admission;
 use crate::clock::Clock;
 use crate::connection::Bounds;
 use crate::failure::{self, Failure};
+use crate::fetch_memory::FetchMemory;
 use crate::http::{self, About, Pages};
 use crate::node::{Node, Parts};
 use crate::notify::Notify;
@@ -136,7 +137,8 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let shared = Arc::new(Shared {
         node: node.clone(),
         admission: Admission::new(connections_max as usize, settings.kafka_connections_per_address_max as usize),
-        memory: RequestMemory::new(limits.request_bytes_max, metrics),
+        memory: RequestMemory::new(limits.request_bytes_max, metrics.clone()),
+        fetch_memory: FetchMemory::new(limits.fetch_bytes_max, metrics),
         bounds: Bounds {
             output_bytes_max: settings.kafka_output_bytes_max as usize,
             write_stall_us: settings.kafka_write_stall_ms * 1000,

@@ -204,6 +204,17 @@ impl Running {
         (!self.expired).then_some(self.deadline_us)
     }
 
+    /// What it holds of records.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// It answers with what it has, as soon as its reads are answered.
+    pub fn answer_early(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        self.expired = true;
+        self.advance(cx)
+    }
+
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
         if cx.now.mono_us >= self.deadline_us {
             self.expired = true;

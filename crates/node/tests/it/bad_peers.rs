@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Peers that say nothing, say too little, say it too slowly, or do not listen: they end, others are unharmed, memory stays bounded.
 
-use crate::client::{Client, fetch_request, frame};
+use crate::client::{Client, fetch_request, fetch_request_from, frame};
 use crate::process::{LONG, Node, TestDir};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -161,6 +161,55 @@ fn a_client_that_does_not_take_its_answers_is_ended_and_memory_stays_bounded() {
     let growth = node.resident_bytes().saturating_sub(before);
     assert!(growth < 64 * MIB, "{} MiB", growth / MIB);
     assert_eq!(client.fetch_all("t", 0).len(), 4);
+}
+
+#[test]
+fn consumers_that_take_nothing_hold_one_budget_and_keep_nobody_out() {
+    const PARTITIONS: i32 = 16;
+    const DEAF: usize = 24;
+    let dir = TestDir::new();
+    let settings = [
+        ("POLYLOG_KAFKA_DEFAULT_PARTITIONS", "16"),
+        ("POLYLOG_MEMORY_TAIL_BYTES_MAX", "4MiB"),
+        ("POLYLOG_MEMORY_FETCH_BYTES_MAX", "20MiB"),
+        ("POLYLOG_KAFKA_WRITE_STALL_MS", "300ms"),
+    ];
+    let node = Node::start_with(&dir.data(), &settings);
+    let mut client = Client::connect(node.kafka);
+    client.make_topic("t");
+    // More than the tail holds, so that answers are made of bytes read for them.
+    for partition in 0..PARTITIONS {
+        client.produce_to("t", partition, &[&vec![partition as u8; 900_000]]);
+        client.produce_to("t", partition, &[&vec![partition as u8; 900_000]]);
+    }
+    while node.figure("polylog_tail_bytes") > 3 * MIB {
+        client.produce_to("t", 0, &[&[0; 100_000]]);
+    }
+    let before = node.resident_bytes();
+    let request = frame(12, 1, &fetch_request_from("t", PARTITIONS, 0));
+    let deaf: Vec<TcpStream> = (0..DEAF)
+        .map(|_| {
+            let mut peer = TcpStream::connect(node.kafka).unwrap();
+            peer.write_all(&request).unwrap();
+            peer
+        })
+        .collect();
+    // 24 answers of 14 MB and more do not fit into 20 MiB: some wait.
+    let mut most = 0;
+    while node.figure("polylog_memory_waits_total{owner=\"fetch\"}") == 0 {
+        most = most.max(node.resident_bytes());
+    }
+    let held = node.figure("polylog_memory_bytes{owner=\"fetch\"}");
+    assert!(held <= (20 + 16 + 2) * MIB, "{} MiB", held / MIB);
+    // Whoever takes what it asked for comes to its turn.
+    let answer = client.call(12, &fetch_request_from("t", PARTITIONS, 0));
+    let count = answer.responses[0].partitions.iter().filter(|partition| partition.records.is_some()).count();
+    assert!(count >= 8, "{count}");
+    most = most.max(node.resident_bytes());
+    let growth = most.saturating_sub(before);
+    assert!(growth < 120 * MIB, "{} MiB for {DEAF} consumers that want {} MiB", growth / MIB, DEAF * 14);
+    drop(deaf);
+    while node.figure("polylog_memory_bytes{owner=\"fetch\"}") > 0 {}
 }
 
 /// Raises this process's limit; what it is then.

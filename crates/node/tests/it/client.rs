@@ -103,6 +103,12 @@ impl Client {
         if partition.error_code == 0 { Ok(partition.base_offset) } else { Err(partition.error_code) }
     }
 
+    /// Appends to a partition of a topic that has several.
+    pub fn produce_to(&mut self, topic: &str, partition: i32, values: &[&[u8]]) {
+        let answer = self.call(PRODUCE_VERSION, &produce_request_to(topic, partition, values));
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+
     /// Everything in partition 0 from an offset on.
     pub fn fetch_all(&mut self, topic: &str, mut offset: i64) -> Vec<Bytes> {
         let mut values = Vec::new();
@@ -143,6 +149,10 @@ fn batch_bytes(records: &[u8]) -> usize {
 }
 
 pub fn produce_request(topic: &str, values: &[&[u8]]) -> ProduceRequest {
+    produce_request_to(topic, 0, values)
+}
+
+pub fn produce_request_to(topic: &str, partition: i32, values: &[&[u8]]) -> ProduceRequest {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let records: Vec<NewRecord> = values
         .iter()
@@ -154,15 +164,23 @@ pub fn produce_request(topic: &str, values: &[&[u8]]) -> ProduceRequest {
         })
         .collect();
     let batch = batch::build(&records, Numbering::NONE);
-    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.bytes().clone()));
+    let partition = PartitionProduceData::default().with_index(partition).with_records(Some(batch.bytes().clone()));
     let data = TopicProduceData::default().with_name(name(topic).into()).with_partition_data(vec![partition]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![data])
 }
 
 pub fn fetch_request(topic: &str, offset: i64) -> FetchRequest {
-    let partition =
-        FetchPartition::default().with_partition(0).with_fetch_offset(offset).with_partition_max_bytes(8 * 1024 * 1024);
-    let topic = FetchTopic::default().with_topic(name(topic).into()).with_partitions(vec![partition]);
+    fetch_request_from(topic, 1, offset)
+}
+
+/// Of the first partitions of a topic.
+pub fn fetch_request_from(topic: &str, partitions: i32, offset: i64) -> FetchRequest {
+    let partition = |number| {
+        let partition = FetchPartition::default().with_partition(number).with_fetch_offset(offset);
+        partition.with_partition_max_bytes(8 * 1024 * 1024)
+    };
+    let partitions = (0..partitions).map(partition).collect();
+    let topic = FetchTopic::default().with_topic(name(topic).into()).with_partitions(partitions);
     FetchRequest::default()
         .with_max_bytes(16 * 1024 * 1024)
         .with_min_bytes(0)
