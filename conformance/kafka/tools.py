@@ -295,7 +295,7 @@ def console_places(place):
     read = place.tools.well(CONSOLE_CONSUMER, "--topic", place.name, "--partition", 0, "--offset", 7, "--max-messages", 3)
     equal(read.lines(), ["7", "8", "9"], "records from offset 7")
     # No record within the time given is an end without error.
-    read = place.tools.well(CONSOLE_CONSUMER, "--topic", place.name, "--partition", 0, "--offset", 8, "--timeout-ms", 500)
+    read = place.tools.well(CONSOLE_CONSUMER, "--topic", place.name, "--partition", 0, "--offset", 8, "--timeout-ms", 3000)
     equal(read.lines(), ["8", "9"], "records until nothing comes")
     group = ("--group", place.name, "--from-beginning", "--max-messages")
     equal(place.tools.well(CONSOLE_CONSUMER, "--topic", place.name, *group, 4).lines(), list("0123"), "the group's first")

@@ -555,7 +555,7 @@ public final class ApiCases {
 
     private void leaving() throws Exception {
         topic(2);
-        KafkaConsumer<String, String> first = consumer("session.timeout.ms", "2000");
+        KafkaConsumer<String, String> first = consumer("session.timeout.ms", "4000");
         first.subscribe(List.of(name));
         pollUntil("it has all", () -> first.assignment().size() == 2, first);
         first.unsubscribe();
