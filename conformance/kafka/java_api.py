@@ -3,13 +3,17 @@
 method each; here are their names and what they are called on the page.
 """
 
-from case import Case, Refused, Skip, expect
+from case import Case, Refused, Skip, equal, expect, until
 from clients import Java
 from clients.line_program import LineProgram
+from group_wire import GroupWire
+from records import numbered
+from wire import batch
 
 # Some wait for a session to end.
 CASE_S_MAX = 120
 NAME = "java-api"
+LEADER_NOT_AVAILABLE, NOT_LEADER = 5, 6
 
 TITLES = {
     "commits": "KafkaConsumer: commitSync, commitAsync, committed, text of a commit, what the next member reads",
@@ -45,6 +49,53 @@ class JavaApi(LineProgram):
         super().__init__(address)
 
 
+def restart(shared):
+    """Both members stay, with what they had, and read on.
+
+    The client may ask for a rebalance all the same: when it reaches no broker at all, it forgets what it knew of topics, and takes
+    learning it again for a change."""
+    topic = group = f"{NAME}.restart"
+    with shared.fresh() as broker:
+        with GroupWire(broker.host_port) as wire:
+            wire.made(topic, 4)
+        client = Java(broker.address)
+        members = [client.member(group, [topic]) for _ in range(2)]
+        try:
+            until(lambda: sorted(len(member.assigned()) for member in members) == [2, 2], 60, "two members share")
+            before = [member.assigned() for member in members]
+            broker.kill()
+            broker.start()
+            with GroupWire(broker.host_port) as wire:
+                for partition in range(4):
+                    until(lambda partition=partition: produced(wire, topic, partition), 60, "the partition is led")
+            for member in members:
+                came = {}
+                until(lambda member=member, came=came: all_of_two(member, came), 60, "records written after the restart")
+            until(lambda: [member.assigned() for member in members] == before, 60, "the members have what they had")
+            with GroupWire(broker.host_port) as wire:
+                equal(len(wire.describe_group(group).members), 2, "members")
+        finally:
+            for member in members:
+                member.kill()
+            client.close()
+
+
+def produced(wire, topic, partition):
+    """False while the partition has no leader: elsewhere that takes a moment after a start."""
+    try:
+        wire.produce(topic, batch(numbered(5)), partition=partition)
+    except Refused as refused:
+        expect(refused.code in (LEADER_NOT_AVAILABLE, NOT_LEADER), f"error {refused.code}")
+        return False
+    return True
+
+
+def all_of_two(member, came):
+    for record in member.take(10, 1):
+        came.setdefault(record.partition, []).append(record.key)
+    return [len(keys) for keys in came.values()] == [5, 5]
+
+
 def cases(shared):
     """The cases, for run.py."""
     missing = shared.absent.get("java")
@@ -63,3 +114,11 @@ def cases(shared):
         version = "" if missing else Java.version
         # Apache Kafka speaks what the last one wants to be refused.
         yield Case(f"kafka/{NAME}/{name}", NAME, version, title, run, peer=name != "not_there")
+
+    def restarting():
+        if missing:
+            raise Skip(missing)
+        restart(shared)
+
+    title = "KafkaConsumer: after kill -9 and a restart of the broker, members go on with what they had"
+    yield Case(f"kafka/{NAME}/restart", NAME, "" if missing else Java.version, title, restarting)
