@@ -56,7 +56,7 @@ pub const GROUPS: u8 = 1;
 
 /// One call of the timer looks at so many deadlines, and at so many groups for offsets that expired; what is left comes at once.
 const DEADLINES_A_SLICE: usize = 1_000;
-const GROUPS_A_SLICE: usize = 10_000;
+const GROUPS_A_SLICE: usize = 1_000;
 /// A slice of deadlines that has so many notes ends. Each of them is a group that is empty now, so it is small.
 const NOTES_A_SLICE: usize = 1_000;
 /// A slice of groups ends whose removals take so much. The last of its groups may add what one group may take.

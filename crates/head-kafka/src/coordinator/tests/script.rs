@@ -372,3 +372,33 @@ fn play(name: &str) {
 fn members_come_stay_and_go() {
     play("members.txt");
 }
+
+#[test]
+fn a_static_member_comes_back_without_a_rebalance() {
+    play("static_members.txt");
+}
+
+#[test]
+fn nobody_is_waited_for_longer_than_was_said() {
+    play("time.txt");
+}
+
+#[test]
+fn a_restart_is_not_a_rebalance() {
+    play("restart.txt");
+}
+
+#[test]
+fn offsets_are_committed_fetched_and_forgotten() {
+    play("offsets.txt");
+}
+
+#[test]
+fn offsets_expire_when_nobody_needs_them() {
+    play("expiry.txt");
+}
+
+#[test]
+fn what_is_wrong_is_refused_and_changes_nothing() {
+    play("refused.txt");
+}
