@@ -31,7 +31,7 @@ impl Histogram {
         let mut buckets = Vec::with_capacity(BOUNDS + 1);
         for (index, in_bucket) in self.counts.iter().enumerate() {
             let in_bucket = in_bucket.load(Ordering::Relaxed);
-            let bound = if index < BOUNDS { seconds(FIRST_BOUND_US << index) } else { f64::MAX };
+            let bound = if index < BOUNDS { seconds(FIRST_BOUND_US << index) } else { f64::INFINITY };
             count += in_bucket;
             buckets.push((bound, in_bucket));
         }

@@ -449,6 +449,107 @@ mod tests {
         }
     }
 
+    /// What an expression of the dashboard may hold beside figures, labels and numbers.
+    const WORDS: [&str; 9] = ["by", "histogram_quantile", "label_values", "max", "min", "rate", "sum", "time", "topk"];
+    /// Labels that whoever scrapes adds.
+    const SCRAPED: [&str; 3] = ["instance", "job", "le"];
+
+    /// The names in an expression: everything outside of quotes and brackets that begins with a letter.
+    fn names_in(expression: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut name = String::new();
+        let (mut quoted, mut in_brackets) = (false, false);
+        for letter in expression.chars().chain([' ']) {
+            match letter {
+                '"' => quoted = !quoted,
+                '[' => in_brackets = true,
+                ']' => in_brackets = false,
+                _ => {}
+            }
+            if (letter.is_ascii_alphanumeric() || letter == '_') && !quoted && !in_brackets {
+                name.push(letter);
+                continue;
+            }
+            let done = std::mem::take(&mut name);
+            if done.starts_with(|first: char| first.is_ascii_alphabetic()) {
+                names.push(done);
+            }
+        }
+        names
+    }
+
+    /// Every text behind one of these keys, anywhere in it.
+    fn texts<'a>(value: &'a serde_json::Value, keys: &[&str], found: &mut Vec<&'a str>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (key, value) in fields {
+                    match value {
+                        serde_json::Value::String(text) if keys.contains(&key.as_str()) => found.push(text),
+                        value => texts(value, keys, found),
+                    }
+                }
+            }
+            serde_json::Value::Array(values) => values.iter().for_each(|value| texts(value, keys, found)),
+            _ => {}
+        }
+    }
+
+    fn dashboard() -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(repository("deploy/grafana/polylog.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_figures_that_exist_and_for_all_of_them() {
+        let page = full();
+        let lines = page.lines().filter(|line| !line.starts_with('#'));
+        let series: BTreeSet<&str> = lines.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let mut known: BTreeSet<String> = series.iter().map(|name| (*name).to_owned()).collect();
+        for family in families(&page).into_values() {
+            known.extend(family.labels);
+        }
+        known.extend(WORDS.iter().chain(&SCRAPED).map(|word| (*word).to_owned()));
+
+        let dashboard = dashboard();
+        let mut expressions = Vec::new();
+        texts(&dashboard["panels"], &["expr"], &mut expressions);
+        assert!(expressions.len() > 50, "{}", expressions.len());
+        texts(&dashboard["templating"], &["definition"], &mut expressions);
+        let mut used = BTreeSet::new();
+        for expression in &expressions {
+            let names = names_in(expression);
+            assert!(names.iter().any(|name| series.contains(name.as_str())), "no figure in {expression}");
+            for name in names {
+                assert!(known.contains(&name), "{name} in {expression} is no figure, label or word that is known");
+                used.insert(name);
+            }
+        }
+        // What is on the page and nobody sees would be for nothing.
+        for name in families(&page).into_keys() {
+            let is_used = used.iter().any(|used| used.starts_with(name.as_str()));
+            assert!(
+                is_used || name == "polylog_scrapes_total" || name == "polylog_tail_batches",
+                "{name} is on no panel"
+            );
+        }
+    }
+
+    #[test]
+    fn panels_have_numbers_of_their_own_and_do_not_lie_on_each_other() {
+        let dashboard = dashboard();
+        let mut numbers = BTreeSet::new();
+        let mut cells = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            assert!(numbers.insert(panel["id"].as_u64().unwrap()), "{}", panel["title"]);
+            let place = |side: &str| panel["gridPos"][side].as_u64().unwrap();
+            assert!(place("x") + place("w") <= 24, "{}", panel["title"]);
+            for x in place("x")..place("x") + place("w") {
+                for y in place("y")..place("y") + place("h") {
+                    assert!(cells.insert((x, y)), "{} lies on another panel", panel["title"]);
+                }
+            }
+        }
+    }
+
     #[test]
     fn families_do_not_depend_on_what_has_happened() {
         let fresh = Arc::new(Metrics::default()).text(Levels::default()).unwrap();
