@@ -8,10 +8,12 @@ import socket
 import struct
 import time
 
-from case import Refused, expect
+from case import Refused, expect, until
 
 PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS = 0, 1, 2, 3, 18, 19, 20
 CLOSED = "closed"
+# Topic or partition unknown, no leader, not the leader: for a moment, after a topic was made.
+NOT_SETTLED = (3, 5, 6)
 COMPRESSION_NAMES = {0: "none", 1: "gzip", 2: "snappy", 3: "lz4", 4: "zstd"}
 
 CRC_TABLE = []
@@ -214,7 +216,21 @@ class Wire:
     def made(self, topic, partitions=1):
         error = self.create_topic(topic, partitions)
         expect(error == 0, f"topic {topic} cannot be made: error {error}")
+        self.settled(topic, partitions)
         return topic
+
+    def settled(self, topic, partitions=1):
+        """Waits until each partition can be asked: a broker may answer before it is that far."""
+
+        def probe():
+            try:
+                return [self.list_offset(topic, -1, partition) for partition in range(partitions)]
+            except Refused as refused:
+                if refused.code in NOT_SETTLED:
+                    return None
+                raise
+
+        until(probe, 30, f"the partitions of {topic} are there")
 
     def produce(self, topic, records, partition=0, acks=-1):
         """Offset of the first record, or `Refused`. `records` are the bytes of batches."""

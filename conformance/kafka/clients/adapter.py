@@ -23,6 +23,8 @@ class Client(ABC):
     says_null_headers = True
     says_empty_apart_from_null = True
     says_neither_key_nor_value = True
+    # Its administrator can only set all of a topic's settings at once: what is not named goes back to its default.
+    alters_all = False
     # Its members commit by themselves, soon and when they leave, and cannot be told to.
     commits_itself = False
 

@@ -52,7 +52,15 @@ def refusal(error):
 class Aiokafka(Client):
     name = "aiokafka"
     says_neither_key_nor_value = False
-    cannot = {"max_timestamp": "it asks for times, not for the largest one"}
+    alters_all = True
+    cannot = {
+        "max_timestamp": "it asks for times, not for the largest one",
+        "assignor_cooperative_sticky": "it has no such assignor",
+        "admin_config_reset": "it only sets all of a topic's settings at once",
+        "admin_broker_configs": "it only sets all settings at once",
+        "admin_delete_group": "its administrator cannot delete groups",
+        "admin_set_offsets": "its administrator cannot set offsets",
+    }
 
     def __init__(self, address):
         super().__init__(address)
@@ -242,14 +250,22 @@ class AiokafkaMember(ConsumerRebalanceListener):
     def commit(self, offsets):
         self.loop.run(self.inner.commit({TopicPartition(*place): offset for place, offset in offsets.items()}))
 
+    def within(self, call, *arguments):
+        """Some of its calls look for the loop that they run in."""
+
+        async def run():
+            call(*arguments)
+
+        self.loop.run(run())
+
     def seek(self, topic, partition, offset):
-        self.inner.seek(TopicPartition(topic, partition), offset)
+        self.within(self.inner.seek, TopicPartition(topic, partition), offset)
 
     def pause(self, topic, partition):
-        self.inner.pause(TopicPartition(topic, partition))
+        self.within(self.inner.pause, TopicPartition(topic, partition))
 
     def resume(self, topic, partition):
-        self.inner.resume(TopicPartition(topic, partition))
+        self.within(self.inner.resume, TopicPartition(topic, partition))
 
     def leave(self):
         self.loop.run(self.inner.stop())

@@ -19,6 +19,7 @@ CALL_S_MAX = 30
 
 class Confluent(Client):
     name = "confluent-kafka"
+    cannot = {"assignor_sticky": "the library has only the cooperative one"}
 
     def __init__(self, address):
         super().__init__(address)

@@ -90,7 +90,7 @@ class KafkaPython(Client):
         resource = ConfigResource(kind, name)
         told = self.with_admin(lambda admin: admin.describe_configs([resource], config_filter="all"))
         ((_, settings),) = next(iter(told.values())).items()
-        return {key: (entry["value"], entry["config_source"]) for key, entry in settings.items()}
+        return {key: (entry["value"], int(ConfigSourceType[entry["config_source"]])) for key, entry in settings.items()}
 
     def alter_configs(self, kind, name, settings):
         changes = {key: value for key, value in settings.items() if value is not None}
@@ -115,7 +115,9 @@ class KafkaPython(Client):
         return told["group_state"].lower(), len(told["members"])
 
     def delete_group(self, group):
-        self.with_admin(lambda admin: admin.delete_groups([group]))
+        told = self.with_admin(lambda admin: admin.delete_groups([group]))[group]
+        if told != "OK":
+            raise refusal(getattr(kafka.errors, told)())
 
     def group_offsets(self, group):
         told = self.with_admin(lambda admin: admin.list_group_offsets(group))[group]

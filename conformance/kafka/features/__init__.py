@@ -4,7 +4,9 @@
 # In the order of the page's rows.
 from features import records_kept  # isort: skip
 from features import places_found  # isort: skip
+from features import groups  # isort: skip
+from features import administration  # isort: skip
 from features import power_cut  # isort: skip
 from features.listing import ALL, Place
 
-__all__ = ["ALL", "Place", "places_found", "power_cut", "records_kept"]
+__all__ = ["ALL", "Place", "administration", "groups", "places_found", "power_cut", "records_kept"]

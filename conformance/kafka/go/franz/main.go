@@ -4,16 +4,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"runtime/debug"
-	"sync"
 	"time"
+
+	"polylog/conformance/kafka/lines"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -21,60 +18,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const callMax = 30 * time.Second
-
-type header struct {
-	name  string
-	value []byte
-}
-
-func (h header) MarshalJSON() ([]byte, error) { return json.Marshal([]any{h.name, h.value}) }
-
-func (h *header) UnmarshalJSON(text []byte) error {
-	return json.Unmarshal(text, &[]any{&h.name, &h.value})
-}
-
-type record struct {
-	Topic       string   `json:"topic,omitempty"`
-	Partition   int32    `json:"partition"`
-	Key         []byte   `json:"key"`
-	Value       []byte   `json:"value"`
-	Headers     []header `json:"headers"`
-	TimestampMs *int64   `json:"timestamp_ms"`
-	Offset      int64    `json:"offset"`
-}
-
-type request struct {
-	Do             string            `json:"do"`
-	Topic          string            `json:"topic"`
-	Partition      int32             `json:"partition"`
-	Partitions     int32             `json:"partitions"`
-	Settings       map[string]string `json:"settings"`
-	Producer       string            `json:"producer"`
-	Compression    string            `json:"compression"`
-	Idempotent     bool              `json:"idempotent"`
-	Acks           int               `json:"acks"`
-	LingerMs       int               `json:"linger_ms"`
-	RecordBytesMax int32             `json:"record_bytes_max"`
-	Records        []record          `json:"records"`
-	DeadlineMs     int64             `json:"deadline_ms"`
-	Reader         string            `json:"reader"`
-	At             string            `json:"at"`
-	Number         int64             `json:"number"`
-	WaitMs         int               `json:"wait_ms"`
-	Isolation      string            `json:"isolation"`
-	Count          int               `json:"count"`
-	TimestampMs    int64             `json:"timestamp_ms"`
-}
-
-type answer map[string]any
-
-// sender keeps outcomes in the order of the sends.
 type sender struct {
 	inner    *kgo.Client
-	waiting  sync.WaitGroup
-	mutex    sync.Mutex
-	outcomes []answer
+	outcomes lines.Outcomes
 }
 
 type taker struct {
@@ -87,44 +33,19 @@ type program struct {
 	admin   *kadm.Client
 	senders map[string]*sender
 	takers  map[string]*taker
+	member  *member
 }
 
 func main() {
-	p := &program{address: os.Args[1], senders: map[string]*sender{}, takers: map[string]*taker{}}
-	requests := bufio.NewReaderSize(os.Stdin, 1<<20)
-	answers := bufio.NewWriter(os.Stdout)
-	for {
-		line, err := requests.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		var asked request
-		if err == nil {
-			err = json.Unmarshal(line, &asked)
-		}
-		told := answer{}
-		if err == nil {
-			err = p.answer(&asked, told)
-		}
-		if err != nil {
-			told = refused(err)
-		}
-		text, err := json.Marshal(told)
-		if err != nil {
-			panic(err)
-		}
-		answers.Write(append(text, '\n'))
-		answers.Flush()
-	}
+	lines.Serve(&program{address: os.Args[1], senders: map[string]*sender{}, takers: map[string]*taker{}})
 }
 
-func refused(err error) answer {
-	code := int16(-1)
+func (p *program) Code(err error) int {
 	var kafka *kerr.Error
 	if errors.As(err, &kafka) {
-		code = kafka.Code
+		return int(kafka.Code)
 	}
-	return answer{"code": code, "error": err.Error()}
+	return -1
 }
 
 func (p *program) client(options ...kgo.Opt) (*kgo.Client, error) {
@@ -142,22 +63,16 @@ func (p *program) administrator() (*kadm.Client, error) {
 	return p.admin, nil
 }
 
-func (p *program) answer(asked *request, told answer) error {
-	ctx, cancel := context.WithTimeout(context.Background(), callMax)
-	defer cancel()
+func (p *program) Answer(ctx context.Context, asked *lines.Request, told lines.Answer) error {
 	switch asked.Do {
 	case "version":
-		told["version"] = version()
+		told["version"] = lines.Version("github.com/twmb/franz-go")
 	case "create_topic":
 		admin, err := p.administrator()
 		if err != nil {
 			return err
 		}
-		settings := map[string]*string{}
-		for name, value := range asked.Settings {
-			settings[name] = &value
-		}
-		_, err = admin.CreateTopic(ctx, asked.Partitions, 1, settings, asked.Topic)
+		_, err = admin.CreateTopic(ctx, asked.Partitions, 1, asked.Settings, asked.Topic)
 		return err
 	case "delete_topic":
 		admin, err := p.administrator()
@@ -185,16 +100,16 @@ func (p *program) answer(asked *request, told answer) error {
 	case "open_producer":
 		return p.openProducer(asked)
 	case "send":
-		p.senders[asked.Producer].send(asked.Records)
+		p.send(p.senders[asked.Producer], asked.Records)
 	case "flush":
-		told["outcomes"] = p.senders[asked.Producer].flush(time.Duration(asked.DeadlineMs) * time.Millisecond)
+		told["outcomes"] = p.senders[asked.Producer].outcomes.Flush(asked.Deadline())
 	case "close_producer":
 		p.senders[asked.Producer].inner.Close()
 		delete(p.senders, asked.Producer)
 	case "open_reader":
 		return p.openReader(ctx, asked)
 	case "take":
-		records, err := p.takers[asked.Reader].take(asked.Count, time.Duration(asked.DeadlineMs)*time.Millisecond)
+		records, err := p.takers[asked.Reader].take(asked.Count, asked.Deadline())
 		told["records"] = records
 		return err
 	case "close_reader":
@@ -220,24 +135,25 @@ func (p *program) answer(asked *request, told answer) error {
 		offset, err := p.list(ctx, asked, -3)
 		told["offset"] = offset
 		return err
+	case "join":
+		member, err := p.join(asked)
+		p.member = member
+		return err
 	default:
-		return fmt.Errorf("cannot do %q", asked.Do)
+		if known, err := p.administrate(ctx, asked, told); known {
+			return err
+		}
+		if p.member == nil {
+			return fmt.Errorf("cannot do %q", asked.Do)
+		}
+		_, err := lines.AnswerMember(ctx, p.member, p.member.queue, asked, told)
+		return err
 	}
 	return nil
 }
 
-func version() string {
-	info, _ := debug.ReadBuildInfo()
-	for _, module := range info.Deps {
-		if module.Path == "github.com/twmb/franz-go" {
-			return module.Version
-		}
-	}
-	return "unknown"
-}
-
 // list asks for one offset: -2 earliest, -1 latest, -3 that of the largest time, else the first at or after a time (-1: none).
-func (p *program) list(ctx context.Context, asked *request, when int64) (int64, error) {
+func (p *program) list(ctx context.Context, asked *lines.Request, when int64) (int64, error) {
 	admin, err := p.administrator()
 	if err != nil {
 		return 0, err
@@ -264,7 +180,7 @@ func (p *program) list(ctx context.Context, asked *request, when int64) (int64, 
 }
 
 // offsetAt tells -1 where kadm tells the end: no record is that late.
-func (p *program) offsetAt(ctx context.Context, asked *request, timestampMs int64) (int64, error) {
+func (p *program) offsetAt(ctx context.Context, asked *lines.Request, timestampMs int64) (int64, error) {
 	offset, err := p.list(ctx, asked, timestampMs)
 	if err != nil {
 		return 0, err
@@ -276,7 +192,7 @@ func (p *program) offsetAt(ctx context.Context, asked *request, timestampMs int6
 	return offset, err
 }
 
-func (p *program) openProducer(asked *request) error {
+func (p *program) openProducer(asked *lines.Request) error {
 	codecs := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -297,54 +213,27 @@ func (p *program) openProducer(asked *request) error {
 	return err
 }
 
-func (s *sender) send(records []record) {
+func (p *program) send(s *sender, records []lines.Record) {
 	for _, each := range records {
 		one := &kgo.Record{Topic: each.Topic, Partition: each.Partition, Key: each.Key, Value: each.Value}
 		for _, h := range each.Headers {
-			one.Headers = append(one.Headers, kgo.RecordHeader{Key: h.name, Value: h.value})
+			one.Headers = append(one.Headers, kgo.RecordHeader{Key: h.Name, Value: h.Value})
 		}
 		if each.TimestampMs != nil {
 			one.Timestamp = time.UnixMilli(*each.TimestampMs)
 		}
-		s.mutex.Lock()
-		place := len(s.outcomes)
-		s.outcomes = append(s.outcomes, nil)
-		s.mutex.Unlock()
-		s.waiting.Add(1)
+		place := s.outcomes.Expect()
 		s.inner.Produce(context.Background(), one, func(done *kgo.Record, err error) {
-			outcome := answer{"offset": done.Offset}
+			outcome := lines.Answer{"offset": done.Offset}
 			if err != nil {
-				outcome = refused(err)
+				outcome = lines.Refused(p, err)
 			}
-			s.mutex.Lock()
-			s.outcomes[place] = outcome
-			s.mutex.Unlock()
-			s.waiting.Done()
+			s.outcomes.Settle(place, outcome)
 		})
 	}
 }
 
-func (s *sender) flush(deadline time.Duration) []answer {
-	done := make(chan struct{})
-	go func() { s.waiting.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(deadline):
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	outcomes := make([]answer, 0, len(s.outcomes))
-	for _, outcome := range s.outcomes {
-		if outcome == nil {
-			outcome = answer{"code": -1, "error": "not settled at the deadline"}
-		}
-		outcomes = append(outcomes, outcome)
-	}
-	s.outcomes = nil
-	return outcomes
-}
-
-func (p *program) openReader(ctx context.Context, asked *request) error {
+func (p *program) openReader(ctx context.Context, asked *lines.Request) error {
 	var offset kgo.Offset
 	switch asked.At {
 	case "earliest":
@@ -375,10 +264,10 @@ func (p *program) openReader(ctx context.Context, asked *request) error {
 	return err
 }
 
-func (t *taker) take(count int, deadline time.Duration) ([]record, error) {
+func (t *taker) take(count int, deadline time.Duration) ([]lines.Record, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
-	records := []record{}
+	records := []lines.Record{}
 	for {
 		for len(t.left) > 0 && len(records) < count {
 			records = append(records, told(t.left[0]))
@@ -397,11 +286,14 @@ func (t *taker) take(count int, deadline time.Duration) ([]record, error) {
 	}
 }
 
-func told(one *kgo.Record) record {
+func told(one *kgo.Record) lines.Record {
 	timestampMs := one.Timestamp.UnixMilli()
-	headers := []header{}
+	headers := []lines.Header{}
 	for _, h := range one.Headers {
-		headers = append(headers, header{h.Key, h.Value})
+		headers = append(headers, lines.Header{Name: h.Key, Value: h.Value})
 	}
-	return record{Key: one.Key, Value: one.Value, Headers: headers, TimestampMs: &timestampMs, Offset: one.Offset}
+	return lines.Record{
+		Topic: one.Topic, Partition: one.Partition, Key: one.Key, Value: one.Value, Headers: headers, TimestampMs: &timestampMs,
+		Offset: one.Offset,
+	}
 }
