@@ -7,9 +7,9 @@ from clients.aiokafka_client import Aiokafka
 from clients.confluent import Confluent
 from clients.kafka_python import KafkaPython
 from clients.kcat import Kcat
-from clients.line_program import FranzGo, Java
+from clients.line_program import FranzGo, Java, KafkaGo, KafkaJs, Sarama
 
-ALL = [Kcat, Confluent, KafkaPython, Aiokafka, Java, FranzGo]
+ALL = [Kcat, Confluent, KafkaPython, Aiokafka, KafkaJs, Java, FranzGo, Sarama, KafkaGo]
 
 
 def configure(programs):
@@ -20,5 +20,8 @@ def configure(programs):
         folder = programs["java"]
         path = os.pathsep.join([os.path.join(folder, "classes"), os.path.join(folder, "jars", "*")])
         Java.command = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", path, "Client"]
-    if "franz-go" in programs:
-        FranzGo.command = [programs["franz-go"]]
+    for kind in (FranzGo, Sarama, KafkaGo):
+        if kind.name in programs:
+            kind.command = [programs[kind.name]]
+    if "kafkajs" in programs:
+        KafkaJs.command = ["node", programs["kafkajs"]]

@@ -294,3 +294,39 @@ class Java(LineProgram):
 
 class FranzGo(LineProgram):
     name = "franz-go"
+
+
+class Sarama(LineProgram):
+    name = "sarama"
+    cannot = {
+        "group_seek": "a member goes back only by a new session",
+    }
+
+
+class KafkaGo(LineProgram):
+    name = "kafka-go"
+    cannot = {
+        "idempotent_restarts": "it has no idempotent producer",
+        "assignor_sticky": "it has no such assignor",
+        "assignor_cooperative_sticky": "it has no such assignor",
+        "group_static": "it has no static members",
+        "group_pause": "its members pause nothing",
+        "admin_delete_records": "it cannot delete records",
+        "max_timestamp": "it asks for times, not for the largest one",
+    }
+
+
+class KafkaJs(LineProgram):
+    name = "kafkajs"
+    says_null_headers = False
+    alters_all = True
+    cannot = {
+        "out_of_range": "it goes to the beginning or the end by itself",
+        "max_timestamp": "it asks for times, not for the largest one",
+        "assignor_range": "it has only its round-robin",
+        "assignor_sticky": "it has only its round-robin",
+        "assignor_cooperative_sticky": "it has only its round-robin",
+        "assignor_roundrobin": "its round-robin has another name: RoundRobinAssigner",
+        "group_static": "it has no static members",
+        "admin_config_reset": "it only sets all of a topic's settings at once",
+    }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an administrator asks for: settings, partitions, records, groups and their offsets, the cluster."""
 
-from case import equal, expect, refused_with, until
+from case import Refused, equal, expect, refused_with, until
 from features.groups import SETTLED_S_MAX, Group, collected, written
 from features.listing import feature
 from records import contents, numbered
@@ -94,13 +94,22 @@ def admin_groups(place):
     place.wire.made(place.topic)
     with Group(place) as group:
         one = group.join()
-        until(lambda: place.client.describe_group(group.name) == ("stable", 1), SETTLED_S_MAX, "the group is stable")
+        until(lambda: described(place, group.name) == ("stable", 1), SETTLED_S_MAX, "the group is stable")
         expect(group.name in place.client.groups(), "the group is not listed")
         # Something is committed, so the group outlives its member.
         equal(place.wire.commit(group.name + "-other", {(place.topic, 0): 0}), {(place.topic, 0): 0}, "a commit")
         expect(group.name + "-other" in place.client.groups(), "a group of offsets alone is not listed")
         equal(place.client.describe_group(group.name + "-other"), ("empty", 0), "a group of offsets alone")
         expect(one.assigned() == {(place.topic, 0)}, "the member lost its partition")
+
+
+def described(place, group):
+    """None while there is no such group."""
+    try:
+        return place.client.describe_group(group)
+    except Refused as refused:
+        equal(refused.code, GROUP_ID_NOT_FOUND, "describing a group that is not there is refused with")
+        return None
 
 
 @feature("a group is deleted once it is empty, with its offsets")

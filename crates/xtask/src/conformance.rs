@@ -88,7 +88,10 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
     let programs = [
         ("kcat", kcat()),
         ("java", java(workspace, &place)),
-        ("franz-go", franz_go(workspace, &place)),
+        ("franz-go", go(workspace, &place, "franz")),
+        ("sarama", go(workspace, &place, "sarama")),
+        ("kafka-go", go(workspace, &place, "segmentio")),
+        ("kafkajs", kafkajs(workspace, &place)),
         ("apache-kafka", apache_kafka(workspace, &place)),
     ];
     for (name, found) in programs {
@@ -265,17 +268,49 @@ fn jars_and_classes(workspace: &Workspace, folder: &Path, from: &str, sources: &
     Ok(folder.to_path_buf())
 }
 
-/// Our small program around franz-go.
-fn franz_go(workspace: &Workspace, place: &Path) -> Found {
+/// Our small program around one of Go's clients: a folder of the Go module.
+fn go(workspace: &Workspace, place: &Path, folder: &str) -> Found {
     if process::which("go").is_none() {
         return Err(Missing::Absent("there is no go".to_string()));
     }
-    let program = place.join("franz-go-client");
+    let program = place.join(format!("{folder}-client"));
     let mut build = Command::new("go");
-    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(".");
+    build.args(["build", "-mod=readonly", "-o"]).arg(&program).arg(format!("./{folder}"));
     build.current_dir(workspace.root.join(FOLDER).join("go"));
-    process::keep(&mut build, &workspace.log("conformance go"), |_| {}).into_check().map_err(Missing::Broken)?;
+    let log = workspace.log(&format!("conformance go {folder}"));
+    process::keep(&mut build, &log, |_| {}).into_check().map_err(Missing::Broken)?;
     Ok(program)
+}
+
+/// kafkajs and its codecs beside a copy of our small program: Node looks for modules beside the file that names them.
+fn kafkajs(workspace: &Workspace, place: &Path) -> Found {
+    for tool in ["node", "npm"] {
+        if process::which(tool).is_none() {
+            return Err(Missing::Absent(format!("there is no {tool}")));
+        }
+    }
+    let source = workspace.root.join(FOLDER).join("node");
+    let folder = place.join("node");
+    let copy = |name: &str| {
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::copy(source.join(name), folder.join(name)))
+            .map_err(|why| Missing::Broken(format!("{name}: {why}")))
+    };
+    copy("client.js")?;
+    let pins = std::fs::read_to_string(source.join("package.json")).map_err(|why| Missing::Broken(why.to_string()))?;
+    let stamp = folder.join("installed.json");
+    if !std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) {
+        copy("package.json")?;
+        let mut install = Command::new("npm");
+        install
+            .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"])
+            .current_dir(&folder);
+        process::keep(&mut install, &workspace.log("conformance node"), |_| {})
+            .into_check()
+            .map_err(Missing::Broken)?;
+        std::fs::write(&stamp, pins).map_err(|why| Missing::Broken(why.to_string()))?;
+    }
+    Ok(folder.join("client.js"))
 }
 
 #[cfg(test)]
