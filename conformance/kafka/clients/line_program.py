@@ -299,6 +299,7 @@ class FranzGo(LineProgram):
 class Sarama(LineProgram):
     name = "sarama"
     cannot = {
+        "max_timestamp": "it asks in a version that cannot say so",
         "group_seek": "a member goes back only by a new session",
     }
 

@@ -328,6 +328,8 @@ class Program {
 
   async delete_records(asked) {
     const partitions = [{ partition: asked.partition, offset: String(asked.before) }]
+    // Its administrator must have heard of the topic.
+    await (await this.admin()).fetchTopicMetadata({ topics: [asked.topic] })
     await (await this.admin()).deleteTopicRecords({ topic: asked.topic, partitions })
     // It does not tell what is left; that is looked for.
     return { low: (await this.offsets(asked)).earliest }

@@ -51,7 +51,8 @@ func (p *program) Code(err error) int {
 func settings() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.V4_0_0_0
-	config.Metadata.Retry.Max = 20
+	// A broker that is away for a moment is waited for.
+	config.Metadata.Retry.Max = 240
 	return config
 }
 
