@@ -306,6 +306,14 @@ impl Groups {
     }
 }
 
+/// A note in words, for people who look at a checkpoint. `None`: it is of no machine of this head, or of a later version.
+pub fn note_text(which: u8, key: &[u8], value: &[u8]) -> Option<String> {
+    match which {
+        GROUPS => notes::text(key, value),
+        _ => None,
+    }
+}
+
 /// The machines that this head has beside every shard.
 pub fn machines(groups: &GroupSettings) -> Vec<Box<dyn Coordinator>> {
     vec![Box::new(Groups::new(groups.clone()))]

@@ -166,6 +166,27 @@ pub fn decode<T: Field>(value: Bytes) -> Result<T, Malformed> {
     if encode(&note) == value { Ok(note) } else { Err(Malformed::Length) }
 }
 
+/// A note in words.
+pub fn text(key: &[u8], value: &[u8]) -> Option<String> {
+    let value = Bytes::copy_from_slice(value);
+    match Key::decode(key).ok()? {
+        Key::Group(name) => {
+            let note: GroupNote = decode(value).ok()?;
+            let protocol = note.protocol_name.unwrap_or_default();
+            let (generation, members) = (note.generation, note.members.len());
+            Some(format!("group {:?}: generation {generation}, protocol {protocol:?}, members: {members}", name.group))
+        }
+        Key::Offset { name, topic, partition } => {
+            let note: OffsetNote = decode(value).ok()?;
+            Some(format!("group {:?}: topic {topic} partition {partition} committed {}", name.group, note.offset))
+        }
+        Key::Topic(topic) => {
+            let note: TopicNote = decode(value).ok()?;
+            Some(format!("topic {topic} of committed offsets: {:?}", note.name))
+        }
+    }
+}
+
 /// What the note that removes an offset of this group takes in a frame, at most.
 pub fn tombstone_bytes(group: &Text) -> usize {
     ENTRY_BYTES + 1 + 8 + 16 + 4 + group.as_str().len()
@@ -219,6 +240,16 @@ mod tests {
             \x02a\0\x02c\x03/h\0\0\0\x04\0\0\0\x05\x03me\x03as\0\0";
         assert_eq!(encode(&value)[..], drawn[..]);
         assert_eq!(decode(encode(&value)), Ok(value));
+    }
+
+    #[test]
+    fn notes_are_told_in_words_as_far_as_they_are_known() {
+        let topic = TopicId([5; 16]);
+        let key = Key::Offset { name: name(), topic, partition: 3 }.encode();
+        let value = encode(&OffsetNote { offset: 9, leader_epoch: -1, committed_ms: 256, metadata: Text::EMPTY });
+        assert_eq!(text(&key, &value).unwrap(), format!("group \"g\": topic {topic} partition 3 committed 9"));
+        assert_eq!(text(&key, &value[1..]), None);
+        assert_eq!(text(b"\x09", &value), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Any bytes at all are shown or refused; checksums that are wrong are said and what can be read is shown nevertheless.
 
 use super::{CannotRun, bytes, count, thousands};
+use head_kafka::coordinator;
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint;
 use kernel::format::v1::head::{self, FileHead, HEAD_BYTES};
@@ -437,9 +438,8 @@ fn object_text(object: &Object) -> String {
             count(partition.producers.len() as u64, "producer"),
         ),
         Object::Spill { segment_next } => format!("next segment {segment_next}"),
-        Object::Note { which, key, value } => {
-            format!("coordinator {which}, key of {} B, value of {} B", key.len(), value.len())
-        }
+        Object::Note { which, key, value } => coordinator::note_text(*which, key, value)
+            .unwrap_or_else(|| format!("coordinator {which}, key of {} B, value of {} B", key.len(), value.len())),
     }
 }
 

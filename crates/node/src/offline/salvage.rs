@@ -23,6 +23,7 @@ use super::directory::{Directory, blobs_of, place_of};
 use super::fsck::partition_name;
 use super::{CannotRun, Finding, bytes, count, thousands};
 use bytes::Bytes;
+use head_kafka::coordinator::{self, GroupSettings};
 use kernel::catalog::{Placement, Topic};
 use kernel::command::TopicSettings;
 use kernel::coordinator::{Coordinator, Decision, Note};
@@ -409,10 +410,8 @@ impl OneShard {
     }
 
     fn keep_note(&mut self, which: u8, note: &Note) {
-        let beside = self.state.coordinators.entry(which).or_insert_with(|| Beside {
-            machine: Box::new(NoteKeeper { which, notes: BTreeMap::new() }),
-            last_lsn: Lsn(0),
-        });
+        let beside = self.state.coordinators.entry(which);
+        let beside = beside.or_insert_with(|| Beside { machine: machine(which), last_lsn: Lsn(0) });
         beside.machine.apply(note);
     }
 
@@ -891,16 +890,18 @@ fn prove(blobs: &mut dyn Blobs, one: &OneShard) -> Result<(), CannotRun> {
         copied_forward: 0,
         torn_at: None,
     };
-    let machines = one
-        .state
-        .coordinators
-        .keys()
-        .map(|which| -> Box<dyn Coordinator> { Box::new(NoteKeeper { which: *which, notes: BTreeMap::new() }) });
+    let machines = one.state.coordinators.keys().copied().map(machine);
     Shard::open(config, loaded, opened, machines.collect(), Now::default()).map_err(refused)?;
     Ok(())
 }
 
-/// Stands in for a head's machine, whose notes are opaque: keeps them as they are.
+/// The head's own machine where there is one, because it knows which of its notes go with a topic that is deleted in the log.
+fn machine(which: u8) -> Box<dyn Coordinator> {
+    let known = coordinator::machines(&GroupSettings::default()).into_iter().find(|machine| machine.which() == which);
+    known.unwrap_or_else(|| Box::new(NoteKeeper { which, notes: BTreeMap::new() }))
+}
+
+/// Stands in for the machine of a head that this program does not have: keeps its notes as they are.
 struct NoteKeeper {
     which: u8,
     notes: BTreeMap<Bytes, Bytes>,

@@ -4,6 +4,9 @@
 use super::directory::blobs_of;
 use super::{fsck, inspect, salvage};
 use bytes::Bytes;
+use head_kafka::coordinator::messages::{Answer, Ask, Commit, CommitPartition, CommitTopic, FetchOffsets};
+use head_kafka::coordinator::{self, GroupSettings};
+use head_kafka::wire::Text;
 use kernel::auth::Principal;
 use kernel::command::{DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
 use kernel::reply::ReadReply;
@@ -16,7 +19,7 @@ use media::local::wal::{LocalWal, WalOptions};
 use model::batch::{Header, NewRecord, Numbering, Records, build, inflate};
 use model::media::{BlobKind, Blobs, Wal};
 use model::{HolderId, NamespaceId, Now, Offset, PartitionId, ShardEpoch, ShardId, Ticket, TopicId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,7 +123,8 @@ impl Broker {
             };
             let disk = RealDisk::open(dir).unwrap();
             let (wal, opened) = LocalWal::open(disk, options, loaded.wal_from()).map_err(|error| error.to_string())?;
-            let shard = Shard::open(config, loaded, opened, Vec::new(), NOW).map_err(|error| format!("{error:?}"))?;
+            let shard = Shard::open(config, loaded, opened, coordinator::machines(&GroupSettings::default()), NOW)
+                .map_err(|error| format!("{error:?}"))?;
             shards.push(OneShard { shard, wal, blobs });
         }
         identity::finish(&mut disk, identity).unwrap();
@@ -184,12 +188,10 @@ impl Broker {
     }
 
     fn declare(&mut self, name: &str, partition_count: u32) {
-        let mut id = [0; 16];
-        id[..name.len()].copy_from_slice(name.as_bytes());
         let reply = self.ask(
             ShardId::META,
             Command::DeclareTopic(DeclareTopic {
-                topic: TopicId::from_random(id),
+                topic: topic_id(name),
                 name: name.into(),
                 partition_count,
                 settings: TopicSettings { retention_ms: None, ..TopicSettings::default() },
@@ -223,6 +225,42 @@ impl Broker {
             Reply::Published(Ok(published)) => assert_eq!(published.base_offset, Offset(first)),
             other => panic!("{other:?}"),
         }
+    }
+
+    fn ask_groups(&mut self, ask: Ask) -> Answer {
+        let input = ask.encode();
+        match self.ask(ShardId::META, Command::Coordinator { which: coordinator::GROUPS, input }) {
+            Reply::Coordinated(Ok(answer)) => Answer::decode(answer).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn commit(&mut self, group: &str, name: &str, partition: i32, offset: u64) {
+        let metadata = Text::from(format!("{name}/{partition}@{offset}"));
+        let partition = CommitPartition { partition, offset: offset as i64, leader_epoch: 1, metadata };
+        let topic_id = topic_id(name).0;
+        let commit = Commit {
+            group: Text::from(group),
+            generation_id: -1,
+            member_id: Text::EMPTY,
+            group_instance_id: None,
+            topics: vec![CommitTopic { topic_id, name: Text::from(name), partitions: vec![partition] }],
+        };
+        match self.ask_groups(Ask::Commit(commit)) {
+            Answer::Committed(committed) => assert_eq!(committed.topics[0].partitions[0].error_code, 0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What a group has committed: topic, partition, offset and the text beside it.
+    fn committed(&mut self, group: &str) -> BTreeSet<(TopicId, i32, i64, String)> {
+        let fetch = FetchOffsets { group: Text::from(group), topics: None, member_id: Text::EMPTY, member_epoch: -1 };
+        let Answer::FetchedOffsets(fetched) = self.ask_groups(Ask::FetchOffsets(fetch)) else { panic!() };
+        let rows = fetched.topics.into_iter().flat_map(|topic| {
+            let id = TopicId(topic.topic_id);
+            topic.partitions.into_iter().map(move |row| (id, row.partition, row.offset, row.metadata.to_string()))
+        });
+        rows.collect()
     }
 
     fn checkpoint(&mut self) {
@@ -268,6 +306,12 @@ impl Broker {
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn topic_id(name: &str) -> TopicId {
+    let mut id = [0; 16];
+    id[..name.len()].copy_from_slice(name.as_bytes());
+    TopicId::from_random(id)
 }
 
 fn take(reply: &ReadReply, found: &mut BTreeMap<u64, Bytes>) -> u64 {
@@ -383,6 +427,36 @@ fn a_salvaged_directory_goes_on_where_the_old_one_ended() {
     drop(broker);
     assert_eq!(contents(&dir.out()).len() as u64, 4 * END + PER_BATCH);
     assert_eq!(fsck::run(&dir.out()).unwrap().exit_code(), 0);
+}
+
+#[test]
+fn what_groups_committed_is_shown_and_saved() {
+    let dir = filled(1);
+    let mut broker = Broker::open(&dir.data(), 1).unwrap();
+    broker.declare("brief", 1);
+    for (name, index, offset) in [("orders", 0, 900), ("audit", 0, 7), ("brief", 0, 1)] {
+        broker.commit("billing", name, index, offset);
+    }
+    broker.checkpoint();
+    // Behind the checkpoint: one more, one again, and a topic that takes its offsets along.
+    broker.commit("billing", "orders", 1, 55);
+    broker.commit("billing", "orders", 0, 950);
+    let Reply::Deleted(Ok(())) = broker.ask(ShardId::META, Command::DeleteTopic { topic: topic_id("brief") }) else {
+        panic!("not deleted");
+    };
+    let committed = broker.committed("billing");
+    assert_eq!(committed.len(), 3);
+    drop(broker);
+    let checked = fsck::run(&dir.data()).unwrap();
+    assert_eq!(checked.exit_code(), 0, "{}", checked.to_text());
+    let newest = blob_files(&dir, BlobKind::Checkpoint).pop().unwrap();
+    let shown = inspect::run(&newest).unwrap().to_text();
+    assert!(shown.contains("group \"billing\": topic "), "{shown}");
+    assert!(shown.contains("partition 0 committed 900"), "{shown}");
+    let report = salvage::run(&dir.data(), &dir.out()).unwrap();
+    assert_eq!(report.exit_code(), 0, "{}", report.to_text());
+    assert_eq!(fsck::run(&dir.out()).unwrap().exit_code(), 0);
+    assert_eq!(Broker::open(&dir.out(), 1).unwrap().committed("billing"), committed);
 }
 
 #[test]
