@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Kafka head: speaks the protocol of Apache Kafka 4.3.1's client listener.
 //!
-//! Spoken: ApiVersions, Metadata, FindCoordinator, CreateTopics, DeleteTopics, InitProducerId (idempotent), Produce, Fetch, ListOffsets, each in
-//! every version that Apache Kafka 4.3.1 announces (`wire/api_key.rs`; the error numbers in `errors.rs`; an overview in
-//! `docs/internals/kafka-head.md`).
-//! Not spoken, and not announced: groups, transactions, share groups, ACLs, SASL, the other admin requests. Message sets (record
-//! formats 0 and 1) are refused.
+//! Spoken: what stands in `ApiKey::ALL` (`wire/api_key.rs`), each kind in every version that Apache Kafka 4.3.1 announces: producing and
+//! fetching, topics and their settings, consumer groups of the classic protocol. The error numbers are in `errors.rs`, an overview is in
+//! `docs/internals/kafka-head.md`.
+//! Not spoken, and not announced: transactions, share groups, groups of the protocol of KIP-848, ACLs, SASL. Message sets (record formats
+//! 0 and 1) are refused.
 //!
-//! Owns: one connection's machine ([`session::Session`]). Must not know: sockets, threads, clocks, random sources, other heads.
+//! Owns: one connection's machine ([`session::Session`]) and the machine across connections ([`coordinator`]). Must not know: sockets,
+//! threads, clocks, random sources, other heads.
 
 pub mod coordinator;
 mod errors;
