@@ -127,6 +127,9 @@ pub fn coordinator(error: &CoordinatorError) -> ErrorCode {
         CoordinatorError::Denied => ErrorCode::GroupAuthorizationFailed,
         CoordinatorError::NotFound => ErrorCode::NotCoordinator,
         CoordinatorError::TooLarge => ErrorCode::MessageTooLarge,
+        // To wait and ask again is all that clients do about it.
+        CoordinatorError::Overloaded { .. } => ErrorCode::CoordinatorLoadInProgress,
+        CoordinatorError::StorageFull => ErrorCode::CoordinatorNotAvailable,
         // What may have been done is the same when it is done again.
         CoordinatorError::LogFailed => ErrorCode::CoordinatorNotAvailable,
     }
@@ -136,7 +139,11 @@ pub fn coordinator(error: &CoordinatorError) -> ErrorCode {
 pub fn commit(error: &CoordinatorError) -> ErrorCode {
     match error {
         CoordinatorError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
-        CoordinatorError::Denied | CoordinatorError::NotFound | CoordinatorError::LogFailed => coordinator(error),
+        CoordinatorError::Denied
+        | CoordinatorError::NotFound
+        | CoordinatorError::Overloaded { .. }
+        | CoordinatorError::StorageFull
+        | CoordinatorError::LogFailed => coordinator(error),
     }
 }
 
@@ -255,6 +262,8 @@ mod tests {
             (CoordinatorError::Denied, 30, 30),
             (CoordinatorError::NotFound, 16, 16),
             (CoordinatorError::TooLarge, 10, 28),
+            (CoordinatorError::Overloaded { retry_after_ms: 1 }, 14, 14),
+            (CoordinatorError::StorageFull, 15, 15),
             (CoordinatorError::LogFailed, 15, 15),
         ];
         for (error, asked, committed) in coordinators {

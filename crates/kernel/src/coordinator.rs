@@ -15,10 +15,15 @@ pub trait Coordinator: Send {
     /// Which coordinator of its shard this is: fixed, written on media.
     fn which(&self) -> u8;
     /// Handles one verb. Changes volatile state only; durable changes are returned as notes and come back through `apply`
-    /// before the replies are released.
+    /// before the machine is called again, and before the replies are released. Volatile state is not taken back when a decision
+    /// is refused: see [`DECISION_BYTES_MAX`].
     fn handle(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, input: &Bytes) -> Decision;
     /// Its own timer (monotonic microseconds) came due.
     fn handle_timeout(&mut self, now: Now) -> Decision;
+    /// Does this verb never decide anything? Then it is answered whatever room the log has.
+    fn only_reads(&self, _input: &Bytes) -> bool {
+        false
+    }
     /// When `handle_timeout` wants to be called next.
     fn poll_timeout(&self) -> Option<u64>;
     /// The holder is gone.
@@ -32,6 +37,8 @@ pub trait Coordinator: Send {
     }
     /// All durable state as notes, in any order that `apply` accepts, for a checkpoint. Keys are unique.
     fn snapshot(&self, emit: &mut dyn FnMut(Note));
+    /// The value that `snapshot` would give out for this key.
+    fn note(&self, key: &Bytes) -> Option<Bytes>;
 }
 
 /// A durable piece of a coordinator's state: the latest value of a key wins, no value removes it.
@@ -42,7 +49,8 @@ pub struct Note {
 }
 
 /// Notes of one decision may take this much in a frame. A larger decision is refused as a whole: nothing of it is logged or folded,
-/// and its replies become [`crate::error::CoordinatorError::TooLarge`].
+/// and its replies become [`crate::error::CoordinatorError::TooLarge`]. That is a net, not a way: a machine bounds what it remembers
+/// so that it never decides more. (The other refusal, after the log has failed, needs no care: no machine is asked again.)
 pub const DECISION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const _: () = assert!(DECISION_BYTES_MAX < model::limits::FRAME_BODY_BYTES_MAX);

@@ -154,6 +154,12 @@ pub enum CoordinatorError {
     NotFound,
     /// What it decided does not fit into one frame ([`crate::coordinator::DECISION_BYTES_MAX`]).
     TooLarge,
+    /// The log has no room. It was not asked; try again after the time.
+    Overloaded {
+        retry_after_ms: u32,
+    },
+    /// The medium has no space, and the log no room. It was not asked.
+    StorageFull,
     LogFailed,
 }
 

@@ -445,10 +445,15 @@ impl Shard {
 
     fn coordinate(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, which: u8, input: &bytes::Bytes) {
         let allowed = auth::decide(&ctx.principal, ctx.namespace, Resource::Node, Action::Write) == Verdict::Allow;
+        let has_room = self.admission.fits_notes(self.tail_bytes());
         let error = match self.state.coordinators.get_mut(&which) {
             _ if !allowed => CoordinatorError::Denied,
             _ if self.failed => CoordinatorError::LogFailed,
             None => CoordinatorError::NotFound,
+            Some(beside) if !has_room && !beside.machine.only_reads(input) => match self.spill.no_space() {
+                true => CoordinatorError::StorageFull,
+                false => CoordinatorError::Overloaded { retry_after_ms: crate::quota::DELAY_MS_MAX as u32 },
+            },
             Some(beside) => {
                 let decision = beside.machine.handle(now, ctx, ticket, input);
                 return self.decided(which, decision);

@@ -316,6 +316,14 @@ numbered! {
     }
 }
 
+impl Ask {
+    /// Are these the bytes of an ask that changes nothing which is remembered?
+    pub fn only_reads(bytes: &Bytes) -> bool {
+        // Heartbeat, FetchOffsets, Describe, List.
+        matches!(bytes.first(), Some(2 | 5 | 7 | 8))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

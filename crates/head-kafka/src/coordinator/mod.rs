@@ -365,6 +365,10 @@ impl Coordinator for Groups {
         out
     }
 
+    fn only_reads(&self, input: &Bytes) -> bool {
+        Ask::only_reads(input)
+    }
+
     fn poll_timeout(&self) -> Option<u64> {
         let waits_for_time = !self.asleep.is_empty() || (!self.is_awake && self.stored.len() > 0);
         if waits_for_time { Some(0) } else { self.timers.next_us() }
@@ -385,5 +389,9 @@ impl Coordinator for Groups {
 
     fn snapshot(&self, emit: &mut dyn FnMut(Note)) {
         self.stored.snapshot(emit);
+    }
+
+    fn note(&self, key: &Bytes) -> Option<Bytes> {
+        self.stored.note(key)
     }
 }

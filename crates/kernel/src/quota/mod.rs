@@ -58,6 +58,12 @@ impl Admission {
         tail_bytes == 0 || tail_bytes + bytes <= self.tail_bytes_max
     }
 
+    /// Is there room for what a coordinator may decide? Its notes are small, and nobody paces those who ask, so they have an eighth
+    /// of the tail for themselves: publishes that fill theirs do not keep members of groups from committing.
+    pub fn fits_notes(&self, tail_bytes: u64) -> bool {
+        tail_bytes < self.tail_bytes_max + self.tail_bytes_max / 8
+    }
+
     /// How long a publish waits at this fill.
     fn delay_us(&self, tail_bytes: u64) -> u64 {
         let threshold = self.tail_bytes_max / 4 * 3;

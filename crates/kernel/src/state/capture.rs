@@ -157,13 +157,9 @@ impl State {
                 }
             }
             capture.out.extend(gone.into_iter().map(|id| (object::key_partition(id), None)));
-            let changed_coordinators: BTreeSet<u8> = notes.iter().map(|(which, _)| *which).collect();
-            let now: BTreeMap<u8, BTreeMap<Bytes, Bytes>> = changed_coordinators
-                .into_iter()
-                .filter_map(|which| Some((which, notes_of(&*self.coordinators.get(&which)?.machine))))
-                .collect();
             for (which, key) in notes {
-                let value = now.get(&which).and_then(|notes| notes.get(&key)).map(|value| value.to_vec());
+                let beside = self.coordinators.get(&which);
+                let value = beside.and_then(|beside| beside.machine.note(&key)).map(|value| value.to_vec());
                 capture.out.push((object::key_note(which, &key), value));
             }
         }

@@ -59,6 +59,14 @@ impl Coordinator for Counter {
         };
     }
 
+    fn only_reads(&self, input: &Bytes) -> bool {
+        input.first() == Some(&b'?')
+    }
+
+    fn note(&self, key: &Bytes) -> Option<Bytes> {
+        self.counts.get(key).map(|count| count.to_string().into())
+    }
+
     fn snapshot(&self, emit: &mut dyn FnMut(Note)) {
         for (key, count) in &self.counts {
             emit(Note { key: key.clone(), value: Some(count.to_string().into()) });

@@ -422,6 +422,7 @@ scripts!(
     disk_full,
     producer_ids,
     coordinator,
+    coordinator_room,
     log_failure,
     altered_topics,
     epoch_ends,

@@ -935,6 +935,10 @@ impl Coordinator for NoteKeeper {
         };
     }
 
+    fn note(&self, key: &Bytes) -> Option<Bytes> {
+        self.notes.get(key).cloned()
+    }
+
     fn snapshot(&self, emit: &mut dyn FnMut(Note)) {
         for (key, value) in &self.notes {
             emit(Note { key: key.clone(), value: Some(value.clone()) });

@@ -73,6 +73,9 @@ impl Desk {
     /// What is remembered is what was noted, and groups hold their invariants.
     pub fn check(&self) {
         assert_eq!(snapshot(&self.groups), self.notes);
+        for (key, value) in &self.notes {
+            assert_eq!(self.groups.note(key).as_ref(), Some(value));
+        }
         let mut bytes = 0;
         for (_, group) in self.groups.stored.from(0) {
             if let Some(live) = &group.live {
