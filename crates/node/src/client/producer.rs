@@ -464,3 +464,6 @@ fn producer_id(client: &mut Client) -> Result<(ProducerId, ProducerEpoch), Clien
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The commands that talk to a broker, as a script uses them: what they print, what they say, how they end.
 
-use crate::process::{LONG, Node, TestDir, polylog};
+use crate::process::{LONG, Node, TestDir, polylog, serve};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -34,13 +34,13 @@ impl Done {
 /// A broker and its command line.
 struct Cli {
     node: Node,
-    _dir: TestDir,
+    dir: TestDir,
 }
 
 impl Cli {
     fn new() -> Cli {
         let dir = TestDir::new();
-        Cli { node: Node::start(&dir.data()), _dir: dir }
+        Cli { node: Node::start(&dir.data()), dir }
     }
 
     fn command(&self, line: &str) -> Command {
@@ -306,6 +306,12 @@ fn what_is_refused_names_its_line() {
         "what was too large together is written in pieces"
     );
 
+    // Several batches under way, each too large.
+    cli.run("topic create narrow --config max.message.bytes=100000").ok();
+    let many: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    cli.run_with("produce narrow", &many).ok();
+    assert!(cli.run("consume narrow").ok() == many, "in order, each once");
+
     let wrong = cli.run_with("produce small -K :", "a:1\nb2\nc:3\n");
     assert_eq!(wrong.code, 1);
     assert!(wrong.err.contains("polylog: line 2: the key separator is not in it"), "{}", wrong.err);
@@ -508,6 +514,41 @@ fn members_share_the_partitions_and_one_that_leaves_is_replaced() {
     let lags: Vec<i64> =
         group["offsets"].as_array().unwrap().iter().map(|offset| offset["lag"].as_i64().unwrap()).collect();
     assert_eq!((group["state"].as_str(), lags), (Some("Empty"), vec![0; 4]));
+}
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_costs_nothing_and_doubles_nothing() {
+    let mut cli = Cli::new();
+    let address = cli.node.kafka.to_string();
+    cli.run("topic create t").ok();
+    let mut follow = cli.command("consume t --group g --follow").stdout(Stdio::piped()).spawn().unwrap();
+    let mut seen = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut produce = cli.command("produce t");
+    let mut produce = produce.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = produce.stdin.take().unwrap();
+    const LINES: usize = 300_000;
+    let writer = std::thread::spawn(move || {
+        for number in 0..LINES {
+            writeln!(stdin, "{number}").unwrap();
+        }
+    });
+    // Batches are under way, and more come while nobody is there.
+    assert_eq!(seen.next().unwrap().unwrap(), "0");
+    cli.node.kill();
+    let mut command = serve(&cli.dir.data());
+    command.args(["--kafka", &address]);
+    cli.node = Node::from(command);
+    writer.join().unwrap();
+    let written = produce.wait_with_output().unwrap();
+    assert_eq!(written.status.code(), Some(0), "{}", String::from_utf8_lossy(&written.stderr));
+    assert!(String::from_utf8(written.stderr).unwrap().starts_with("300000 records written to t"));
+    let every: String = (0..LINES).map(|number| format!("{number}\n")).collect();
+    assert!(cli.run("consume t").ok() == every, "each line once, in order");
+    let last = (LINES - 1).to_string();
+    assert!(seen.any(|line| line.unwrap() == last), "the reader has gone on, too");
+    interrupt(&follow);
+    assert_eq!(follow.wait().unwrap().code(), Some(0));
+    assert_eq!(cli.run("consume t --group g").ok(), "");
 }
 
 #[test]
