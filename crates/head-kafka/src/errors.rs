@@ -7,7 +7,8 @@
 
 use crate::wire::ErrorCode;
 use kernel::error::{
-    CoordinatorError, DeclareError, DeleteError, EpochMismatch, LocateError, ProducerError, PublishError, ReadError,
+    AlterError, CoordinatorError, DeclareError, DeleteError, DescribeError, EpochMismatch, LocateError, ProducerError,
+    PublishError, ReadError, TrimError,
 };
 use model::batch::BatchError;
 
@@ -96,6 +97,53 @@ pub fn auto_create(error: &DeclareError) -> ErrorCode {
         | DeclareError::PartitionCount { .. }
         | DeclareError::Setting(_)
         | DeclareError::StorageFull => declare(error),
+    }
+}
+
+/// CreatePartitions, AlterConfigs, IncrementalAlterConfigs.
+pub fn alter(error: &AlterError) -> ErrorCode {
+    match error {
+        AlterError::NotFound => ErrorCode::UnknownTopicOrPartition,
+        AlterError::Denied => ErrorCode::TopicAuthorizationFailed,
+        // Planned anew, so often; clients may ask again.
+        AlterError::Changed => ErrorCode::RequestTimedOut,
+        AlterError::Fewer { .. } | AlterError::PartitionCount { .. } => ErrorCode::InvalidPartitions,
+        AlterError::Setting(_) => ErrorCode::InvalidConfig,
+        AlterError::Overloaded { .. } => ErrorCode::ThrottlingQuotaExceeded,
+        AlterError::StorageFull => ErrorCode::KafkaStorageError,
+        AlterError::LogFailed => ErrorCode::RequestTimedOut,
+        AlterError::NotOwner => ErrorCode::NotController,
+    }
+}
+
+/// DeleteRecords.
+pub fn trim(error: &TrimError) -> ErrorCode {
+    match error {
+        TrimError::NotFound => ErrorCode::UnknownTopicOrPartition,
+        TrimError::Denied => ErrorCode::TopicAuthorizationFailed,
+        TrimError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        TrimError::LogFailed => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// DescribeLogDirs, DescribeProducers.
+pub fn describe(error: &DescribeError) -> ErrorCode {
+    match error {
+        DescribeError::NotFound => ErrorCode::UnknownTopicOrPartition,
+        DescribeError::Denied => ErrorCode::TopicAuthorizationFailed,
+        DescribeError::LogFailed => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Settings that are not a topic's.
+pub fn configs(error: &CoordinatorError) -> ErrorCode {
+    match error {
+        CoordinatorError::Denied => ErrorCode::ClusterAuthorizationFailed,
+        CoordinatorError::NotFound => ErrorCode::CoordinatorNotAvailable,
+        CoordinatorError::TooLarge => ErrorCode::PolicyViolation,
+        CoordinatorError::Overloaded { .. } => ErrorCode::ThrottlingQuotaExceeded,
+        CoordinatorError::StorageFull => ErrorCode::KafkaStorageError,
+        CoordinatorError::LogFailed => ErrorCode::RequestTimedOut,
     }
 }
 
@@ -247,6 +295,45 @@ mod tests {
         ];
         for (error, number) in deletes {
             assert_eq!(delete(&error).number(), number, "{error:?}");
+        }
+        let alters = [
+            (AlterError::NotFound, 3),
+            (AlterError::Denied, 29),
+            (AlterError::Changed, 7),
+            (AlterError::Fewer { current: 2 }, 37),
+            (AlterError::PartitionCount { max: 1 }, 37),
+            (AlterError::Setting("bad"), 40),
+            (AlterError::Overloaded { retry_after_ms: 1 }, 89),
+            (AlterError::StorageFull, 56),
+            (AlterError::LogFailed, 7),
+            (AlterError::NotOwner, 41),
+        ];
+        for (error, number) in alters {
+            assert_eq!(alter(&error).number(), number, "{error:?}");
+        }
+        let trims = [
+            (TrimError::NotFound, 3),
+            (TrimError::Denied, 29),
+            (TrimError::OutOfRange { high: Offset(1) }, 1),
+            (TrimError::LogFailed, 7),
+        ];
+        for (error, number) in trims {
+            assert_eq!(trim(&error).number(), number, "{error:?}");
+        }
+        let describes = [(DescribeError::NotFound, 3), (DescribeError::Denied, 29), (DescribeError::LogFailed, 56)];
+        for (error, number) in describes {
+            assert_eq!(describe(&error).number(), number, "{error:?}");
+        }
+        let settings = [
+            (CoordinatorError::Denied, 31),
+            (CoordinatorError::NotFound, 15),
+            (CoordinatorError::TooLarge, 44),
+            (CoordinatorError::Overloaded { retry_after_ms: 1 }, 89),
+            (CoordinatorError::StorageFull, 56),
+            (CoordinatorError::LogFailed, 7),
+        ];
+        for (error, number) in settings {
+            assert_eq!(configs(&error).number(), number, "{error:?}");
         }
         let producers = [
             (ProducerError::Denied, 31),

@@ -10,13 +10,13 @@
 //! Owns: one connection's machine ([`session::Session`]) and the machine across connections ([`coordinator`]). Must not know: sockets,
 //! threads, clocks, random sources, other heads.
 
+mod config;
 pub mod coordinator;
 mod errors;
 mod fetch_session;
 mod map;
 mod random;
 pub mod session;
-mod topic_config;
 mod verbs;
 pub mod wire;
 
@@ -24,6 +24,7 @@ pub mod wire;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 /// What a listener tells its clients, and the bounds of its connections.
 #[derive(Clone, Debug)]
@@ -54,6 +55,24 @@ pub struct Settings {
     pub request_grace_ms: u32,
     /// A connection without any request for this long is closed.
     pub idle_ms_max: u64,
+    /// Where records are kept, as clients are told; and the volume that it stands on.
+    pub log_dir: Arc<str>,
+    pub volume: Arc<Volume>,
+    /// The broker's settings that the driver knows better than this head, by the protocol's names.
+    pub broker_config: Arc<[(Arc<str>, Arc<str>)]>,
+}
+
+/// The size of the volume that records are kept on, told by the driver as often as it likes. Below 0: not known.
+#[derive(Debug)]
+pub struct Volume {
+    pub total_bytes: AtomicI64,
+    pub usable_bytes: AtomicI64,
+}
+
+impl Default for Volume {
+    fn default() -> Volume {
+        Volume { total_bytes: AtomicI64::new(-1), usable_bytes: AtomicI64::new(-1) }
+    }
 }
 
 impl Default for Settings {
@@ -74,6 +93,9 @@ impl Default for Settings {
             request_bytes_per_s_min: 1024,
             request_grace_ms: 30_000,
             idle_ms_max: 600_000,
+            log_dir: Arc::from("/polylog-data"),
+            volume: Arc::default(),
+            broker_config: Arc::from([]),
         }
     }
 }

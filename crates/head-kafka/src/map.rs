@@ -6,20 +6,25 @@
 //! received, but for topics that ask for more: LogAppendTime patches the header (time, one attribute, checksum; the records stay
 //! as they are), a compacted topic has its records looked at for keys.
 
+use crate::config::TopicConfig;
+use crate::coordinator::configs;
 use crate::coordinator::{self, messages::Ask};
 use crate::errors;
 use crate::random::Random;
-use crate::topic_config::TopicConfig;
+use crate::wire::messages::describe_producers::ProducerState;
 use crate::wire::messages::fetch::{AbortedTransaction, PartitionData};
 use crate::wire::messages::list_offsets::ListOffsetsPartitionResponse;
+use crate::wire::messages::offset_for_leader_epoch::EpochEndOffset;
 use crate::wire::messages::produce::{BatchIndexAndErrorMessage, PartitionProduceResponse};
 use crate::wire::{ErrorCode, Records, Text, Uuid};
 use bytes::Bytes;
 use kernel::auth::{self, Action, Resource, Verdict};
-use kernel::catalog::Topic;
-use kernel::command::{DeclareTopic, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings};
+use kernel::catalog::{Placement, Topic};
+use kernel::command::{
+    AlterTopic, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings, Trim,
+};
 use kernel::error::PublishError;
-use kernel::reply::{Located, ProducerReady, Published, ReadReply};
+use kernel::reply::{Described, DescribedProducer, Located, ProducerReady, Published, ReadReply};
 use kernel::{Catalog, Command, Ctx};
 use model::batch::{self, Batch, BatchError, HEADER_BYTES, Header};
 use model::compression::Compression;
@@ -452,15 +457,40 @@ pub fn declare(
         topic: TopicId::from_random(random.bytes()),
         name: Arc::from(name),
         partition_count,
-        settings: TopicSettings {
-            retention_ms: config.retention_ms(),
-            retention_bytes: config.retention_bytes(),
-            batch_bytes_max: config.batch_bytes_max(),
-            stored: config.given().clone(),
-        },
+        settings: topic_settings(config),
         validate_only,
     };
     (catalog.cell(who.namespace), Command::DeclareTopic(declare))
+}
+
+/// What the kernel acts upon of a topic's settings.
+fn topic_settings(config: &TopicConfig) -> TopicSettings {
+    TopicSettings {
+        retention_ms: config.retention_ms(),
+        retention_bytes: config.retention_bytes(),
+        batch_bytes_max: config.batch_bytes_max(),
+        stored: config.given().clone(),
+    }
+}
+
+/// A topic to be changed from what it is in the catalog, and where to ask for it.
+pub fn alter(
+    catalog: &Catalog,
+    who: &Ctx,
+    topic: &Topic,
+    config: &TopicConfig,
+    partition_count: u32,
+    validate_only: bool,
+) -> (ShardId, Command) {
+    let alter = AlterTopic {
+        topic: topic.id,
+        seen: topic.settings.clone(),
+        seen_partition_count: topic.partitions.len() as u32,
+        settings: topic_settings(config),
+        partition_count,
+        validate_only,
+    };
+    (catalog.cell(who.namespace), Command::AlterTopic(alter))
 }
 
 pub fn delete(catalog: &Catalog, who: &Ctx, topic: &Topic) -> (ShardId, Command) {
@@ -520,6 +550,63 @@ fn operations(who: &Ctx, resource: Resource<'_>, bits: &[(Action, u8)]) -> i32 {
     bits.iter()
         .filter(|(action, _)| auth::decide(&who.principal, who.namespace, resource, *action) == Verdict::Allow)
         .fold(0, |all, (_, bit)| all | 1 << bit)
+}
+
+/// May the asker do this to the whole system?
+pub fn may(who: &Ctx, action: Action) -> bool {
+    auth::decide(&who.principal, who.namespace, Resource::Node, action) == Verdict::Allow
+}
+
+/// Something asked of the settings that are not a topic's, and where.
+pub fn configs(catalog: &Catalog, who: &Ctx, ask: &configs::Ask) -> (ShardId, Command) {
+    (catalog.cell(who.namespace), Command::Coordinator { which: configs::CONFIGS, input: ask.encode() })
+}
+
+/// The epoch of the shard that decides about topics.
+pub fn cell_epoch(catalog: &Catalog, who: &Ctx) -> i32 {
+    let placement = Placement { partition: PartitionId(0), shard: catalog.cell(who.namespace), epoch_base: 0 };
+    catalog.leader_epoch(&placement).0
+}
+
+// DeleteRecords, OffsetForLeaderEpoch, DescribeLogDirs, DescribeProducers
+
+/// Removes the records before an offset; -1: all there are.
+pub fn trim(place: &Place, before: i64) -> Result<(ShardId, Command), ErrorCode> {
+    let before = match before {
+        -1 => None,
+        before => Some(Offset(u64::try_from(before).map_err(|_| ErrorCode::OffsetOutOfRange)?)),
+    };
+    Ok((place.shard, Command::Trim(Trim { partition: place.partition, before })))
+}
+
+/// Asks where the records of an epoch end. `None`: it is no epoch.
+pub fn epoch_end(place: &Place, epoch: i32, current_epoch: i32) -> Option<(ShardId, Command)> {
+    let by = LocateBy::EpochEnd(believed_epoch(epoch)?);
+    Some((place.shard, locate(place, by, Sight { committed_only: false }, current_epoch)))
+}
+
+/// The answer for one partition. `None`, or no offset: nothing is known of such an epoch.
+pub fn epoch_ended(partition: i32, located: Option<Located>) -> EpochEndOffset {
+    let answer = located.and_then(|located| Some((located.leader_epoch.0, offset(located.offset?))));
+    let (leader_epoch, end_offset) = answer.unwrap_or((-1, -1));
+    EpochEndOffset { error_code: 0, partition, leader_epoch, end_offset }
+}
+
+pub fn describe(place: &Place, producers_max: u32) -> (ShardId, Command) {
+    (place.shard, Command::Describe(Describe { partition: place.partition, producers_max }))
+}
+
+/// A partition's producers, as the protocol says them. None of them has a transaction open.
+pub fn producers(described: &Described) -> Vec<ProducerState> {
+    let producer = |producer: &DescribedProducer| ProducerState {
+        producer_id: producer.id.0,
+        producer_epoch: i32::from(producer.epoch.0),
+        last_sequence: producer.last_sequence,
+        last_timestamp: i64::try_from(producer.last_ms).unwrap_or(i64::MAX),
+        coordinator_epoch: -1,
+        current_txn_start_offset: -1,
+    };
+    described.producers.iter().map(producer).collect()
 }
 
 // InitProducerId

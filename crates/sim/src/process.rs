@@ -7,9 +7,8 @@
 use crate::clock::Clock;
 use crate::disk::{DiskHandle, SimDisk};
 use crate::rng::Rng;
-use head_kafka::coordinator::{GroupSettings, Groups};
+use head_kafka::coordinator::{GroupSettings, machines};
 use kernel::command::Command;
-use kernel::coordinator::Coordinator;
 use kernel::shard::{Loaded, OpenError, Shard, ShardConfig, ShardFigures, ShardMessage};
 use kernel::spill::Work;
 use kernel::{Catalog, Ctx, Effect, Reply};
@@ -130,7 +129,7 @@ impl Process {
             let (wal, opened) = LocalWal::open(disk.handle(), options, from).map_err(StartError::Wal)?;
             let WalOpened { copied_forward, next, .. } = opened;
             let torn = opened.torn_at.is_some();
-            let coordinators: Vec<Box<dyn Coordinator>> = vec![Box::new(Groups::new(settings.groups.clone()))];
+            let coordinators = machines(&settings.groups);
             let shard = Shard::open(config, loaded, opened, coordinators, clock.now()).map_err(StartError::Open)?;
             let recovered = Lsn(next.0 - 1);
             found.push(Found { copied_forward, torn, recovered, state_hash: shard.state_hash(), from });

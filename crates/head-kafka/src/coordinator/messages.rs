@@ -316,6 +316,8 @@ numbered! {
     }
 }
 
+pub(super) use numbered;
+
 impl Ask {
     /// Are these the bytes of an ask that changes nothing which is remembered?
     pub fn only_reads(bytes: &Bytes) -> bool {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The group coordinator: the head's one machine across connections, run beside the shard of the namespace's cell.
+//! The group coordinator, run beside the shard of the namespace's cell; and beside it, small and apart, the settings that are given while
+//! the broker runs (`configs.rs`).
 //!
 //! Owns: which group an ask is for, and when what is due. Must not know: connections, wire versions, the log.
 //!
@@ -21,6 +22,7 @@
 //!   3. Who is gone (a connection) changes nothing: its members stay until their sessions end.
 
 mod administer;
+pub mod configs;
 mod group;
 pub mod messages;
 mod notes;
@@ -34,6 +36,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use configs::{CONFIGS, Configs};
 pub use settings::GroupSettings;
 
 use crate::wire::{ErrorCode, Text};
@@ -316,7 +319,7 @@ pub fn note_text(which: u8, key: &[u8], value: &[u8]) -> Option<String> {
 
 /// The machines that this head has beside every shard.
 pub fn machines(groups: &GroupSettings) -> Vec<Box<dyn Coordinator>> {
-    vec![Box::new(Groups::new(groups.clone()))]
+    vec![Box::new(Groups::new(groups.clone())), Box::new(Configs::new())]
 }
 
 impl Coordinator for Groups {

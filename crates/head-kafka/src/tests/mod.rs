@@ -4,11 +4,13 @@
 
 mod any_bytes;
 mod client;
+mod configs;
 mod conversations;
 mod fetch;
 mod groups;
 mod messages;
 mod offsets;
+mod partitions;
 mod plain_kernel;
 mod produce;
 mod session;

@@ -9,8 +9,8 @@ use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
 use kernel::command::{Isolation, LocateBy};
 use kernel::coordinator::{Coordinator, Decision};
-use kernel::error::{DeclareError, DeleteError, EpochMismatch, LocateError, PublishError, ReadError};
-use kernel::reply::{Declared, Located, ProducerReady, Published, ReadReply};
+use kernel::error::{DeclareError, DeleteError, DescribeError, EpochMismatch, LocateError, PublishError, ReadError};
+use kernel::reply::{Altered, Declared, Located, ProducerReady, Published, ReadReply};
 use kernel::{Catalog, Command, Ctx, Reply};
 use model::batch::{self, Header};
 use model::{
@@ -140,6 +140,10 @@ impl PlainKernel {
             Command::Read(read) => Reply::Read(self.read(read)),
             Command::Locate(locate) => Reply::Located(self.locate(&locate)),
             Command::DeclareTopic(declare) => Reply::Declared(self.declare(declare)),
+            Command::AlterTopic(alter) => {
+                Reply::Altered(Ok(Altered { topic: alter.topic, partition_count: alter.partition_count }))
+            }
+            Command::Describe(_) => Reply::Described(Err(DescribeError::NotFound)),
             Command::DeleteTopic { topic } => Reply::Deleted(self.delete(topic)),
             Command::InitProducer => {
                 self.next_producer += 1;

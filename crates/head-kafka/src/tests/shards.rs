@@ -75,7 +75,7 @@ impl Blobs for MapBlobs {
 }
 
 /// Shards whose log is durable as soon as it is asked.
-struct Shards {
+pub struct Shards {
     members: Vec<Member>,
     catalog: Catalog,
     events: VecDeque<(HolderId, Event)>,
@@ -111,7 +111,7 @@ fn open(
 }
 
 impl Shards {
-    fn new(count: u32) -> Shards {
+    pub fn new(count: u32) -> Shards {
         let now = Now { mono_us: 1, wall_ms: super::client::WALL_MS };
         let member = |shard| open(now, shard, count, 1, Vec::new(), Lsn(1), MapBlobs::default());
         Shards::of((0..count).map(member).collect(), now)
@@ -129,7 +129,7 @@ impl Shards {
     }
 
     /// The same media, another life.
-    fn restart(self, now: Now) -> Shards {
+    pub fn restart(self, now: Now) -> Shards {
         let count = self.members.len() as u32;
         let reopen = |(shard, member): (usize, Member)| {
             let Member { epoch, frames, next, blobs, .. } = member;
@@ -257,7 +257,8 @@ impl Kernel for Seat {
     }
 }
 
-fn clients() -> impl Iterator<Item = Client<Shards>> {
+/// A client of one shard, and one of two.
+pub fn clients() -> impl Iterator<Item = Client<Shards>> {
     [1, 2].into_iter().map(|count| Client::of(Settings::default(), Shards::new(count)))
 }
 

@@ -4,9 +4,9 @@
 //! `timeout_ms` is not looked at: a topic that was made is made, and the answer comes when it is durable.
 
 use super::{Cx, Outcome, first_error};
+use crate::config::TopicConfig;
 use crate::errors;
 use crate::map::{self, Refusal};
-use crate::topic_config::TopicConfig;
 use crate::wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };

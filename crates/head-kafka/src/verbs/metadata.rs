@@ -3,9 +3,9 @@
 //! answered when it is there and can be used; Apache Kafka would answer LEADER_NOT_AVAILABLE and be asked again.
 
 use super::{Cx, Outcome, first_error};
+use crate::config::TopicConfig;
 use crate::errors;
 use crate::map;
-use crate::topic_config::TopicConfig;
 use crate::wire::messages::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };

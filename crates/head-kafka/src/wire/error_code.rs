@@ -77,6 +77,7 @@ error_codes! {
     ThrottlingQuotaExceeded = 89,
     UnknownTopicId = 100,
     FetchSessionTopicIdError = 106,
+    MismatchedEndpointType = 114,
     UnsupportedEndpointType = 115,
 }
 

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The settings of topics.
+//!
+//! Owns: the table, what values are together, and what of them this head acts upon itself. Must not know: the kernel.
+
+use super::change::{Given, Rules, Wrong};
+use super::kind::{INT, LONG, items};
+use super::{Definition, Kind, named};
+use crate::wire::ErrorCode;
+use model::limits::BATCH_BYTES_MAX;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Every setting of a topic, sorted by name.
+pub const TABLE: &[Definition] = &[
+    Definition::new(
+        "cleanup.policy",
+        Some("delete"),
+        Kind::ListOf(&["compact", "delete"]),
+        "Acts. Without delete, retention removes nothing. With compact every record needs a key; compaction itself is not done yet: all records are kept.",
+    ),
+    Definition::kept("compression.gzip.level", Some("-1"), Kind::GzipLevel),
+    Definition::kept("compression.lz4.level", Some("9"), Kind::Int(1, 17)),
+    Definition::new(
+        "compression.type",
+        Some("producer"),
+        Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        "Kept and listed. Batches are stored as their producer made them, whatever this says.",
+    ),
+    Definition::kept("compression.zstd.level", Some("3"), Kind::Int(-131_072, 22)),
+    Definition::kept("delete.retention.ms", Some("86400000"), Kind::Long(0, LONG)),
+    Definition::kept("file.delete.delay.ms", Some("60000"), Kind::Long(0, LONG)),
+    Definition::kept("flush.messages", Some("9223372036854775807"), Kind::Long(1, LONG)),
+    Definition::kept("flush.ms", Some("9223372036854775807"), Kind::Long(0, LONG)),
+    Definition::kept("follower.replication.throttled.replicas", Some(""), Kind::Replicas),
+    Definition::kept("index.interval.bytes", Some("4096"), Kind::Int(0, INT)),
+    Definition::kept("leader.replication.throttled.replicas", Some(""), Kind::Replicas),
+    Definition::kept("local.retention.bytes", Some("-2"), Kind::Long(-2, LONG)),
+    Definition::kept("local.retention.ms", Some("-2"), Kind::Long(-2, LONG)),
+    Definition::kept("max.compaction.lag.ms", Some("9223372036854775807"), Kind::Long(1, LONG)),
+    Definition::new(
+        "max.message.bytes",
+        Some("1048588"),
+        Kind::Int(0, BATCH_BYTES_MAX as i64),
+        "Acts. Largest batch of records; at most 16 MiB.",
+    ),
+    Definition::new(
+        "message.timestamp.after.max.ms",
+        Some("3600000"),
+        Kind::Long(0, LONG),
+        "Acts. How far ahead of the broker's clock a record's time may be.",
+    ),
+    Definition::new(
+        "message.timestamp.before.max.ms",
+        Some("9223372036854775807"),
+        Kind::Long(0, LONG),
+        "Acts. How far behind the broker's clock a record's time may be.",
+    ),
+    Definition::new(
+        "message.timestamp.type",
+        Some("CreateTime"),
+        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+        "Acts. Whose clock stamps the records: the producer's or the broker's.",
+    ),
+    Definition::kept("min.cleanable.dirty.ratio", Some("0.5"), Kind::Double(0.0, 1.0)),
+    Definition::kept("min.compaction.lag.ms", Some("0"), Kind::Long(0, LONG)),
+    Definition::kept("min.insync.replicas", Some("1"), Kind::Int(1, INT)),
+    Definition::kept("preallocate", Some("false"), Kind::Bool),
+    Definition::kept("remote.log.copy.disable", Some("false"), Kind::Bool),
+    Definition::kept("remote.log.delete.on.disable", Some("false"), Kind::Bool),
+    Definition::new(
+        "remote.storage.enable",
+        Some("false"),
+        Kind::Bool,
+        "true is refused, as by a broker without a second tier.",
+    ),
+    Definition::new(
+        "retention.bytes",
+        Some("-1"),
+        Kind::Long(i64::MIN, LONG),
+        "Acts. The oldest records of a partition beyond this size are removed; below 0: never for their size.",
+    ),
+    Definition::new(
+        "retention.ms",
+        Some("604800000"),
+        Kind::Long(-1, LONG),
+        "Acts. Records older than this are removed; -1: never for their age.",
+    ),
+    Definition::kept("segment.bytes", Some("1073741824"), Kind::Int(1_048_576, INT)),
+    Definition::kept("segment.index.bytes", Some("10485760"), Kind::Int(4, INT)),
+    Definition::kept("segment.jitter.ms", Some("0"), Kind::Long(0, LONG)),
+    Definition::kept("segment.ms", Some("604800000"), Kind::Long(1, LONG)),
+    Definition::kept("unclean.leader.election.enable", Some("false"), Kind::Bool),
+];
+
+/// The definition of that name.
+///
+/// # Errors
+/// There is none: the number for it, and a line for people.
+pub fn find(name: &str) -> Result<Option<&'static Definition>, Wrong> {
+    match named(TABLE, name) {
+        Some(definition) => Ok(Some(definition)),
+        None => Err((ErrorCode::InvalidConfig, format!("Unknown topic config name: {name}"))),
+    }
+}
+
+type Find = fn(&str) -> Result<Option<&'static Definition>, Wrong>;
+
+/// How topics' settings change.
+pub const RULES: Rules<Find> = Rules { find, wrong_value: ErrorCode::InvalidConfig };
+
+/// The broker's setting that is the default of a topic's, where it has one.
+pub fn broker_name(name: &str) -> Option<&'static str> {
+    BROKER_NAMES.iter().find(|row| row.0 == name).map(|row| row.1)
+}
+
+const BROKER_NAMES: &[(&str, &str)] = &[
+    ("cleanup.policy", "log.cleanup.policy"),
+    ("compression.gzip.level", "compression.gzip.level"),
+    ("compression.lz4.level", "compression.lz4.level"),
+    ("compression.type", "compression.type"),
+    ("compression.zstd.level", "compression.zstd.level"),
+    ("delete.retention.ms", "log.cleaner.delete.retention.ms"),
+    ("file.delete.delay.ms", "log.segment.delete.delay.ms"),
+    ("flush.messages", "log.flush.interval.messages"),
+    ("flush.ms", "log.flush.interval.ms"),
+    ("index.interval.bytes", "log.index.interval.bytes"),
+    ("local.retention.bytes", "log.local.retention.bytes"),
+    ("local.retention.ms", "log.local.retention.ms"),
+    ("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
+    ("max.message.bytes", "message.max.bytes"),
+    ("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms"),
+    ("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms"),
+    ("message.timestamp.type", "log.message.timestamp.type"),
+    ("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio"),
+    ("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms"),
+    ("min.insync.replicas", "min.insync.replicas"),
+    ("preallocate", "log.preallocate"),
+    ("retention.bytes", "log.retention.bytes"),
+    ("retention.ms", "log.retention.ms"),
+    ("segment.bytes", "log.segment.bytes"),
+    ("segment.index.bytes", "log.index.size.max.bytes"),
+    ("segment.jitter.ms", "log.roll.jitter.ms"),
+    ("segment.ms", "log.roll.ms"),
+    ("unclean.leader.election.enable", "unclean.leader.election.enable"),
+];
+
+/// The settings of one topic that were given, checked: names and values, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfig {
+    given: Arc<[(Arc<str>, Arc<str>)]>,
+}
+
+impl TopicConfig {
+    /// Takes names and values as a request gives them.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn check<'a>(given: impl Iterator<Item = (&'a str, Option<&'a str>)>) -> Result<TopicConfig, String> {
+        let mut checked = BTreeMap::new();
+        for (name, value) in given {
+            let Some(value) = value else {
+                return Err(format!("Null value not supported for topic configs: {name}"));
+            };
+            let definition = find(name).map_err(|(_, message)| message)?;
+            if let Some(definition) = definition {
+                definition.check(value)?;
+            }
+            checked.insert(Arc::from(name), Arc::from(value));
+        }
+        TopicConfig::of(&checked)
+    }
+
+    /// Takes values that were each checked, and looks at what they are together.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn of(given: &Given) -> Result<TopicConfig, String> {
+        let given = given.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let config = TopicConfig { given };
+        if config.value("remote.storage.enable").trim().eq_ignore_ascii_case("true") {
+            return Err(
+                "Tiered storage functionality is disabled in the broker: remote.storage.enable stays false".into()
+            );
+        }
+        let (min_ms, max_ms) = (config.number("min.compaction.lag.ms"), config.number("max.compaction.lag.ms"));
+        if min_ms > max_ms {
+            return Err(format!("min.compaction.lag.ms is {min_ms}, beyond max.compaction.lag.ms, which is {max_ms}"));
+        }
+        Ok(config)
+    }
+
+    /// Nothing given: every setting has its default.
+    pub fn none() -> TopicConfig {
+        TopicConfig { given: Arc::from([]) }
+    }
+
+    /// Settings that were checked when they were stored.
+    pub fn stored(stored: &Arc<[(Arc<str>, Arc<str>)]>) -> TopicConfig {
+        TopicConfig { given: stored.clone() }
+    }
+
+    /// What was given.
+    pub fn given(&self) -> &Arc<[(Arc<str>, Arc<str>)]> {
+        &self.given
+    }
+
+    /// Every setting with the value it has, and whether that is the default.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
+        TABLE.iter().map(|definition| match self.given_value(definition.name) {
+            Some(value) => (definition.name, value, false),
+            None => (definition.name, definition.default.unwrap_or(""), true),
+        })
+    }
+
+    /// The value that was given for that name.
+    pub fn given_value(&self, name: &str) -> Option<&str> {
+        let at = self.given.binary_search_by(|(given, _)| (**given).cmp(name)).ok()?;
+        Some(&self.given[at].1)
+    }
+
+    fn value(&self, name: &str) -> &str {
+        let default = || named(TABLE, name).and_then(|definition| definition.default).unwrap_or("");
+        self.given_value(name).unwrap_or_else(default)
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.value(name).trim().parse().unwrap_or(-1)
+    }
+
+    fn has_policy(&self, policy: &str) -> bool {
+        items(self.value("cleanup.policy")).any(|word| word == policy)
+    }
+
+    /// Records are kept by key: every record needs one.
+    pub fn is_compacted(&self) -> bool {
+        self.has_policy("compact")
+    }
+
+    /// How long records are kept; `None`: for ever.
+    pub fn retention_ms(&self) -> Option<u64> {
+        self.has_policy("delete").then(|| u64::try_from(self.number("retention.ms")).ok()).flatten()
+    }
+
+    /// How many bytes of a partition are kept; `None`: all.
+    pub fn retention_bytes(&self) -> Option<u64> {
+        self.has_policy("delete").then(|| u64::try_from(self.number("retention.bytes")).ok()).flatten()
+    }
+
+    /// Largest batch.
+    pub fn batch_bytes_max(&self) -> u32 {
+        u32::try_from(self.number("max.message.bytes")).unwrap_or(0)
+    }
+
+    /// The broker's clock stamps the batches.
+    pub fn has_log_append_time(&self) -> bool {
+        self.value("message.timestamp.type").trim() == "LogAppendTime"
+    }
+
+    /// How far a client's time stamp may be from the broker's clock: (in the past, in the future), in milliseconds.
+    pub fn timestamp_window_ms(&self) -> (i64, i64) {
+        (self.number("message.timestamp.before.max.ms"), self.number("message.timestamp.after.max.ms"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::broker;
+
+    fn check(name: &str, value: &str) -> Result<TopicConfig, String> {
+        TopicConfig::check([(name, Some(value))].into_iter())
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_is_taken() {
+        for definition in TABLE {
+            let default = definition.default.expect("every topic setting has a default");
+            assert!(check(definition.name, default).is_ok(), "{}", definition.name);
+        }
+        assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
+        for (name, broker_name) in BROKER_NAMES {
+            assert!(named(TABLE, name).is_some() && broker::find(broker_name).is_some(), "{name} {broker_name}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_named() {
+        assert_eq!(check("retention.md", "1").unwrap_err(), "Unknown topic config name: retention.md");
+        assert_eq!(
+            check("retention.ms", "soon").unwrap_err(),
+            "Invalid value soon for configuration retention.ms: it takes a whole number from -1"
+        );
+        assert!(check("cleanup.policy", "delete,shred").is_err());
+        assert!(check("remote.storage.enable", "true").is_err(), "there is no second tier");
+        assert!(check("max.message.bytes", "99999999").is_err(), "no batch can be that large");
+        assert!(check("segment.bytes", "1024").is_err());
+        let lags = [("min.compaction.lag.ms", Some("9")), ("max.compaction.lag.ms", Some("5"))];
+        assert!(TopicConfig::check(lags.into_iter()).is_err(), "together they make no sense");
+        assert!(TopicConfig::check([("retention.ms", None)].into_iter()).unwrap_err().starts_with("Null value"));
+    }
+
+    #[test]
+    fn retention_acts_only_where_records_are_deleted() {
+        let default = TopicConfig::none();
+        assert_eq!((default.retention_ms(), default.retention_bytes()), (Some(604_800_000), None));
+        assert_eq!(check("retention.ms", "-1").unwrap().retention_ms(), None);
+        assert_eq!(check("cleanup.policy", "compact").unwrap().retention_ms(), None);
+        let both = check("cleanup.policy", "compact, delete").unwrap();
+        assert!(both.is_compacted());
+        assert_eq!(both.retention_ms(), Some(604_800_000));
+    }
+
+    #[test]
+    fn all_settings_are_listed_with_where_they_come_from() {
+        let config = check("retention.ms", "5").unwrap();
+        assert_eq!(config.all().count(), 33);
+        assert!(config.all().any(|row| row == ("retention.ms", "5", false)));
+        assert!(config.all().any(|row| row == ("retention.bytes", "-1", true)));
+    }
+}
