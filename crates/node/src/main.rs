@@ -37,6 +37,7 @@ mod settings;
 mod shard_cell;
 mod storage;
 mod timers;
+mod volume;
 mod wal_thread;
 
 /// Small objects come and go on every thread; this allocator keeps them apart by thread and gives memory back.

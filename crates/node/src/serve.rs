@@ -25,7 +25,7 @@ use crate::request_memory::RequestMemory;
 use crate::settings::{Listener, Loaded, Settings};
 use crate::shard_cell::Mail;
 use crate::storage::{self, Storage, StorageSettings};
-use crate::{jobs, machine, timers, wal_thread};
+use crate::{jobs, machine, timers, volume, wal_thread};
 use head_kafka::coordinator::GroupSettings;
 use kernel::Shard;
 use ops::metrics::Limits;
@@ -121,6 +121,9 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let _ = pages.node.set(node.clone());
     let threads = Threads::start(&node, &storage, recovered.wals, settings.threads_cold_read as usize)?;
     timers::start(&node);
+    if storage.mode() == "local" {
+        volume::start(&runtime, settings.data_dir.clone(), template.volume.clone());
+    }
     for cell in &node.shards {
         // What hello has decided.
         cell.drain(&node);
@@ -233,8 +236,39 @@ fn head_settings(settings: &Settings, cluster_id: &str) -> head_kafka::Settings 
         request_bytes_per_s_min: settings.kafka_request_bytes_per_s_min as u32,
         request_grace_ms: settings.kafka_request_grace_ms as u32,
         idle_ms_max: settings.kafka_idle_ms_max,
+        log_dir: log_dir(settings),
+        broker_config: broker_config(settings),
         ..head_kafka::Settings::default()
     }
+}
+
+/// The data directory as clients are told it: whole, so that tools can compare.
+fn log_dir(settings: &Settings) -> Arc<str> {
+    match settings.storage.as_str() {
+        "local" => {
+            let dir = std::path::absolute(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
+            Arc::from(dir.to_string_lossy())
+        }
+        other => Arc::from(other),
+    }
+}
+
+/// Kafka's names for what this node's settings decide and its head need not know.
+fn broker_config(settings: &Settings) -> Arc<[(Arc<str>, Arc<str>)]> {
+    let values: [(&str, u64); 11] = [
+        ("group.initial.rebalance.delay.ms", 0),
+        ("group.max.session.timeout.ms", settings.kafka_group_session_timeout_ms_max),
+        ("group.max.size", settings.kafka_group_members_max),
+        ("group.min.session.timeout.ms", settings.kafka_group_session_timeout_ms_min),
+        ("log.retention.check.interval.ms", settings.retention_check_ms),
+        ("max.connections", settings.kafka_connections_max),
+        ("max.connections.per.ip", settings.kafka_connections_per_address_max),
+        ("offset.metadata.max.bytes", settings.kafka_offset_metadata_bytes_max),
+        ("offsets.retention.check.interval.ms", settings.kafka_offsets_check_ms),
+        ("offsets.retention.minutes", settings.kafka_offsets_retention_ms / 60_000),
+        ("producer.id.expiration.ms", settings.producer_expiry_ms),
+    ];
+    values.iter().map(|(name, value)| (Arc::from(*name), Arc::from(value.to_string()))).collect()
 }
 
 /// The threads beside the runtime's.
