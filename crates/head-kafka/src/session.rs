@@ -78,7 +78,6 @@ struct Queued {
     key: ApiKey,
     format: Format,
     correlation_id: i32,
-    client_id: Text,
     /// Of its frame, and of its lists once decoded.
     bytes: usize,
     arrived_us: u64,
@@ -86,7 +85,8 @@ struct Queued {
 }
 
 enum State {
-    Waiting(Request),
+    /// With what the client calls itself. Both are slices of the request, which is given back once it is started.
+    Waiting(Request, Text),
     Running(Running),
     /// Waits for its turn to leave.
     Answered(Vec<Bytes>),
@@ -311,10 +311,9 @@ impl Session {
             key,
             format,
             correlation_id,
-            client_id,
             bytes,
             arrived_us: now.mono_us,
-            state: State::Waiting(request),
+            state: State::Waiting(request, client_id),
         });
         Ok(())
     }
@@ -355,9 +354,11 @@ impl Session {
     }
 
     fn start(&mut self, now: Now, catalog: &Catalog, at: usize) {
-        let State::Waiting(request) = std::mem::replace(&mut self.queue[at].state, State::Moving) else { return };
+        let State::Waiting(request, client_id) = std::mem::replace(&mut self.queue[at].state, State::Moving) else {
+            return;
+        };
         let mut cx = self.cx(now, catalog, at);
-        match verbs::start(&mut cx, request) {
+        match verbs::start(&mut cx, &client_id, request) {
             Ok(running) => self.queue[at].state = State::Running(running),
             Err(outcome) => self.finish(now, at, outcome),
         }
@@ -413,7 +414,6 @@ impl Session {
             settings: &self.settings,
             who: &self.ctx,
             client_host: &self.client_host,
-            client_id: &queued.client_id,
             random: &mut self.random,
             fetches: &mut self.fetches,
             commands: &mut self.commands,

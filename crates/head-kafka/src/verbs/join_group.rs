@@ -13,18 +13,19 @@ use crate::wire::{ErrorCode, Text};
 
 /// What is known while the coordinator is asked.
 pub struct Running {
+    /// A copy: this may wait for minutes, and a slice would keep the whole request.
     member_id: Text,
 }
 
 /// Made into a member's id, whose rest is random: the instance's id or the client's, cut here.
 const ID_PREFIX_BYTES_MAX: usize = 255;
 
-pub fn start(cx: &mut Cx<'_>, request: JoinGroupRequest) -> Result<Running, Outcome> {
-    let running = Running { member_id: request.member_id.clone() };
+pub fn start(cx: &mut Cx<'_>, client_id: &Text, request: JoinGroupRequest) -> Result<Running, Outcome> {
+    let running = Running { member_id: Text::from(request.member_id.as_str()) };
     if request.group_id.is_empty() {
         return Err(running.refuse(cx, ErrorCode::InvalidGroupId));
     }
-    let prefix = request.group_instance_id.as_ref().unwrap_or(cx.client_id).as_str();
+    let prefix = request.group_instance_id.as_ref().unwrap_or(client_id).as_str();
     let prefix = &prefix[..prefix.floor_char_boundary(ID_PREFIX_BYTES_MAX)];
     let fresh_member_id = Text::from(format!("{prefix}-{}", cx.random.uuid()));
     let protocol = |protocol: JoinGroupRequestProtocol| Protocol { name: protocol.name, metadata: protocol.metadata };
@@ -34,7 +35,7 @@ pub fn start(cx: &mut Cx<'_>, request: JoinGroupRequest) -> Result<Running, Outc
         group_instance_id: request.group_instance_id,
         fresh_member_id,
         must_know_member_id: cx.format.version >= 4,
-        client_id: cx.client_id.clone(),
+        client_id: client_id.clone(),
         client_host: Text::from(cx.client_host),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms: request.rebalance_timeout_ms,

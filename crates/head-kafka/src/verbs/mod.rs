@@ -63,9 +63,8 @@ pub struct Cx<'a> {
     pub catalog: &'a Catalog,
     pub settings: &'a Settings,
     pub who: &'a Ctx,
-    /// Where the client is, and how it calls itself in this request.
+    /// Where the client is.
     pub client_host: &'a str,
-    pub client_id: &'a Text,
     pub random: &'a mut Random,
     pub fetches: &'a mut FetchMemory,
     pub commands: &'a mut VecDeque<(ShardId, Ticket, Command)>,
@@ -233,11 +232,11 @@ pub enum Running {
     SyncGroup,
 }
 
-/// Starts a request.
+/// Starts a request of a client that calls itself `client_id`.
 ///
 /// # Errors
 /// Not an error: its outcome, when that is known at once.
-pub fn start(cx: &mut Cx<'_>, request: Request) -> Result<Running, Outcome> {
+pub fn start(cx: &mut Cx<'_>, client_id: &Text, request: Request) -> Result<Running, Outcome> {
     match request {
         Request::AlterConfigs(request) => alter_configs::start(cx, request).map(Running::ConfigChanges),
         Request::AlterPartitionReassignments(request) => Err(alter_partition_reassignments::answer(cx, request)),
@@ -263,7 +262,7 @@ pub fn start(cx: &mut Cx<'_>, request: Request) -> Result<Running, Outcome> {
             incremental_alter_configs::start(cx, request).map(Running::ConfigChanges)
         }
         Request::InitProducerId(request) => init_producer_id::start(cx, request).map(|()| Running::InitProducerId),
-        Request::JoinGroup(request) => join_group::start(cx, request).map(Running::JoinGroup),
+        Request::JoinGroup(request) => join_group::start(cx, client_id, request).map(Running::JoinGroup),
         Request::LeaveGroup(request) => leave_group::start(cx, request).map(|()| Running::LeaveGroup),
         Request::ListConfigResources(request) => {
             list_config_resources::start(cx, request).map(Running::ListConfigResources)
