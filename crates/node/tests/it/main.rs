@@ -6,6 +6,7 @@
 mod bad_peers;
 mod cli;
 mod client;
+mod groups;
 mod http;
 mod life;
 mod process;
