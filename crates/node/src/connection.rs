@@ -44,7 +44,7 @@ const LAST_WORDS_US: u64 = 2_000_000;
 /// How long a connection waits before it looks again whether an overfull mailbox has been emptied.
 const MAILBOX_WAIT: Duration = Duration::from_millis(1);
 
-/// How long the one connection that may exceed the fetch memory may take for its answer: the others wait for it.
+/// How long the one connection that may exceed the fetch memory may take for its answer while others wait.
 const PRIVILEGED_US_MAX: u64 = 5_000_000;
 
 /// What a connection is bound by.
@@ -311,11 +311,14 @@ impl Connection {
             }
             self.fetch.under_way += self.fetch.waiting.len();
             self.fetch.under_way_bytes += std::mem::take(&mut self.fetch.waiting_bytes);
-            for (shard, ticket, command) in std::mem::take(&mut self.fetch.waiting) {
+            let mut wave = std::mem::take(&mut self.fetch.waiting);
+            for (shard, ticket, command) in wave.drain(..) {
                 if !self.mail(shard, ticket, command) {
                     return;
                 }
             }
+            // Its room is used again.
+            self.fetch.waiting = wave;
         }
         for shard in self.mailed.drain(..) {
             if let Some(cell) = self.node.shard(shard) {
@@ -457,6 +460,10 @@ impl Connection {
             let reason = format!("took nothing of its answers for {} ms", stalled_us / 1000);
             self.closing = Some((End::Fault(reason), now.mono_us));
         } else if self.fetch.give_up_us().is_some_and(|at| at <= now.mono_us) {
+            if !self.fetch.share.others_wait() {
+                self.fetch.leaving_us = now.mono_us;
+                return;
+            }
             let reason = "takes its records too slowly while others wait for memory".to_owned();
             self.closing = Some((End::Fault(reason), now.mono_us));
         } else if self.session.poll_timeout().is_some_and(|at| at <= now.mono_us) {

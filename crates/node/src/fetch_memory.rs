@@ -49,17 +49,19 @@ impl FetchMemory {
         FetchShare { memory: self.clone(), bytes: 0, privileged: false }
     }
 
+    // Who gives back changes the bytes and then looks whether anybody waits; who waits says so and then looks at the bytes. One of
+    // the two must see the other, hence the one order of all (`SeqCst`).
     fn fits(&self, more: usize) -> bool {
-        self.used_bytes.load(Ordering::Relaxed).saturating_add(more) <= self.bytes_max
+        self.used_bytes.load(Ordering::SeqCst).saturating_add(more) <= self.bytes_max
     }
 
     fn wake_all(&self) {
-        if self.waiting_count.load(Ordering::Acquire) == 0 {
+        if self.waiting_count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let wakers = {
             let mut waiting = self.waiting.lock();
-            self.waiting_count.store(0, Ordering::Release);
+            self.waiting_count.store(0, Ordering::SeqCst);
             std::mem::take(&mut waiting.wakers)
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -99,7 +101,7 @@ impl FetchShare {
         if !waiting.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
             self.memory.metrics.fetch_memory_waits.add(1);
             waiting.wakers.push(context.waker().clone());
-            self.memory.waiting_count.store(waiting.wakers.len(), Ordering::Release);
+            self.memory.waiting_count.store(waiting.wakers.len(), Ordering::SeqCst);
         }
         drop(waiting);
         // What was given back between the look and the entry would wake nobody.
@@ -109,9 +111,9 @@ impl FetchShare {
     /// The connection has this much now.
     pub fn set(&mut self, bytes: usize) {
         if bytes > self.bytes {
-            self.memory.used_bytes.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+            self.memory.used_bytes.fetch_add(bytes - self.bytes, Ordering::SeqCst);
         } else if bytes < self.bytes {
-            self.memory.used_bytes.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.memory.used_bytes.fetch_sub(self.bytes - bytes, Ordering::SeqCst);
         }
         if bytes != self.bytes {
             self.memory.metrics.fetch_memory.change(self.bytes as u64, bytes as u64);
@@ -127,9 +129,14 @@ impl FetchShare {
         }
     }
 
-    /// Does anybody wait for what this one holds?
+    /// Is memory so short that this one should not hold what it has for longer than it must?
     pub fn is_wanted(&self) -> bool {
-        self.bytes > 0 && (self.privileged || self.memory.waiting_count.load(Ordering::Acquire) > 0)
+        self.bytes > 0 && (self.privileged || self.others_wait())
+    }
+
+    /// Does anybody wait for memory?
+    pub fn others_wait(&self) -> bool {
+        self.memory.waiting_count.load(Ordering::SeqCst) > 0
     }
 
     /// Is it this connection that goes on although the budget is used up?
@@ -157,8 +164,9 @@ mod tests {
         let (mut a, mut b, mut c) = (memory.share(), memory.share(), memory.share());
         assert!(a.may_read(BYTES_MAX) && !a.is_wanted());
         assert!(b.may_read(500), "the first to ask is privileged");
+        assert!(b.is_wanted() && !b.others_wait(), "it goes on in peace while it is alone");
         assert!(!c.may_read(1) && !c.wait(&context, 1));
-        assert!(a.is_wanted() && b.is_wanted(), "c waits for them");
+        assert!(a.is_wanted() && b.is_wanted() && b.others_wait(), "c waits for them");
         assert!(b.may_read(700), "whatever the count says");
         b.set(0);
         assert!(c.wait(&context, 1), "the privilege is free");

@@ -140,6 +140,9 @@ pub async fn one(pages: &Pages, node: &Arc<Node>, id: &str) -> Result<GroupAnswe
     let Answer::FetchedOffsets(fetched) = answer(turn.asker.ask(shard, command).await?)? else {
         return Err(Refused::not_now("the group coordinator answered something else"));
     };
+    if fetched.error_code != 0 {
+        return Err(Refused::not_now(format!("the group coordinator answered with error {}", fetched.error_code)));
+    }
     let (mut committed, offsets_complete) = committed(&catalog, turn.asker.ctx(), &fetched, OFFSETS_MAX);
     committed.sort_by(|a, b| (&a.topic.name, a.partition).cmp(&(&b.topic.name, b.partition)));
     let mut found: Vec<Option<Described>> = vec![None; committed.len()];

@@ -309,3 +309,40 @@ impl Metrics {
         text::write(self.clone(), levels)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// `cargo test --release -p ops -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_counting_adds_to_a_produce() {
+        const EACH: u64 = 2_000_000;
+        for threads in [1, 2, 4] {
+            let metrics = Metrics::default();
+            let began = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..threads {
+                    scope.spawn(|| {
+                        for number in 0..EACH {
+                            // All that is counted for one request with one batch, though the log's part is shared by many.
+                            metrics.received(Protocol::Kafka).add(1_000);
+                            metrics.shard_drain.add_us(number % 64);
+                            metrics.wal_frames.add(1);
+                            metrics.wal_written.add(1_000);
+                            metrics.wal_flush.add_us(number % 512);
+                            metrics.wal_append.add_us(number % 512);
+                            metrics.shard_drain.add_us(number % 64);
+                            metrics.served(0, "Produce", 0, number % 1_024);
+                            metrics.sent(Protocol::Kafka).add(60);
+                        }
+                    });
+                }
+            });
+            let ns = began.elapsed().as_nanos() as u64 / EACH;
+            println!("{threads} threads: {ns} ns for each produce of one of them");
+        }
+    }
+}
