@@ -12,13 +12,13 @@ const DEFAULT_PORT: u16 = 9092;
 #[derive(Args, Debug)]
 pub struct Broker {
     /// Broker to talk to
-    #[arg(long, value_name = "HOST:PORT", env = "POLYLOG_SERVER", default_value = "127.0.0.1:9092", global = true)]
+    #[arg(long, value_name = "HOST:PORT", env = "POLYLOG_SERVER", default_value = "127.0.0.1:9092")]
     server: String,
     /// How long one request may take
-    #[arg(long, value_name = "TIME", default_value = "30s", global = true, value_parser = read_timeout)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_timeout)]
     timeout: Duration,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub json: bool,
 }
 

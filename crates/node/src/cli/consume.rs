@@ -188,14 +188,7 @@ fn read_once(
     ends: &BTreeMap<i32, i64>,
     shown: &mut Shown<'_>,
 ) -> Result<(), CommandError> {
-    let pieces = match fetcher.poll(client, Duration::from_millis(WAIT_MS), &mut |jump| eprintln!("polylog: {jump}")) {
-        // The broker may be starting again; where it goes on is known here.
-        Err(error) if error.is_lost_connection() => {
-            client.reconnect()?;
-            return Ok(());
-        }
-        pieces => pieces?,
-    };
+    let pieces = fetcher.poll(client, Duration::from_millis(WAIT_MS), &mut |jump| eprintln!("polylog: {jump}"))?;
     for piece in &pieces {
         let end = ends.get(&piece.partition).copied().unwrap_or(i64::MAX);
         fetcher.walk::<CommandError>(piece, |offset, record| {

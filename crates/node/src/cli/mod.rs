@@ -128,13 +128,13 @@ fn command() -> Command {
             topic::TopicCommand::augment_subcommands(Command::new("topic"))
                 .about("Makes, lists, describes, changes and deletes topics")
                 .subcommand_required(true)
-                .after_help(outcome::HELP),
+                .mut_subcommands(|command| command.after_help(outcome::HELP)),
         )
         .subcommand(
             group::GroupCommand::augment_subcommands(Command::new("group"))
                 .about("Lists, describes, resets and deletes consumer groups")
                 .subcommand_required(true)
-                .after_help(outcome::HELP),
+                .mut_subcommands(|command| command.after_help(outcome::HELP)),
         )
         .subcommand(
             produce::Produce::augment_args(Command::new("produce"))

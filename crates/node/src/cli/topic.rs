@@ -12,7 +12,7 @@ use super::outcome::{CommandError, exit_of};
 use super::output::{Column, Output, Table};
 use crate::client::refusal::{ClientError, name_of};
 use crate::client::topics::{Topic, millis};
-use crate::client::{Client, is_ok};
+use crate::client::{Client, Tries, is_ok};
 use clap::{Args, Subcommand};
 use head_kafka::wire::messages::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use head_kafka::wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
@@ -45,6 +45,9 @@ pub struct Create {
     /// Number of partitions [default: the broker's]
     #[arg(long, short, value_name = "COUNT", value_parser = clap::value_parser!(i32).range(1..))]
     partitions: Option<i32>,
+    /// Copies of each partition, where there are several brokers [default: the broker's]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i16).range(1..))]
+    replication_factor: Option<i16>,
     /// A setting, such as retention.ms=86400000; may be given several times
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = read_setting)]
     config: Vec<(String, String)>,
@@ -147,7 +150,7 @@ struct Deleted<'a> {
 struct Created {
     name: String,
     id: Option<String>,
-    partitions: Option<i32>,
+    partitions: usize,
     created: bool,
 }
 
@@ -162,50 +165,44 @@ impl Create {
         let topic = |name: &String| CreatableTopic {
             name: name.as_str().into(),
             num_partitions: self.partitions.unwrap_or(-1),
-            replication_factor: -1,
+            replication_factor: self.replication_factor.unwrap_or(-1),
             assignments: Vec::new(),
             configs: self.config.iter().map(setting).collect(),
         };
-        let request = CreateTopicsRequest {
-            topics: self.names.iter().map(topic).collect(),
-            timeout_ms: millis(client.timeout()),
-            validate_only: false,
-        };
-        let answer = client.call(&request)?;
+        let mut names = self.names.clone();
+        let tries = Tries::within(client.timeout());
         let mut made = Vec::new();
         let mut refused = Vec::new();
-        for topic in &answer.topics {
-            let name = topic.name.to_string();
-            let exists = topic.error_code == ErrorCode::TopicAlreadyExists.number();
-            if is_ok(topic.error_code) {
-                // A broker's answer comes before every reader sees the topic.
-                let known = client.topic(&name)?;
-                made.push(Created {
-                    name,
-                    id: id_of(&known),
-                    partitions: Some(known.partitions.len() as i32),
-                    created: true,
-                });
-            } else if exists && self.if_not_exists {
-                let known = client.topic(&name)?;
-                made.push(Created {
-                    name,
-                    id: id_of(&known),
-                    partitions: Some(known.partitions.len() as i32),
-                    created: false,
-                });
-            } else {
-                let hint = if exists { " (--if-not-exists takes it as it is)" } else { "" };
-                refused.push(Refused::new("topic", &name, topic.error_code, topic.error_message.as_ref(), hint));
+        while !names.is_empty() {
+            let request = CreateTopicsRequest {
+                topics: names.iter().map(topic).collect(),
+                timeout_ms: millis(client.timeout()),
+                validate_only: false,
+            };
+            let answer = client.call(&request)?;
+            names.clear();
+            for topic in &answer.topics {
+                let name = topic.name.to_string();
+                let exists = topic.error_code == ErrorCode::TopicAlreadyExists.number();
+                if is_ok(topic.error_code) || exists && self.if_not_exists {
+                    // A broker's answer comes before every reader sees the topic.
+                    let known = client.topic(&name)?;
+                    let partitions = known.partitions.len();
+                    made.push(Created { name, id: id_of(&known), partitions, created: !exists });
+                } else if tries.again_after(topic.error_code) {
+                    names.push(name);
+                } else {
+                    let hint = if exists { " (--if-not-exists takes it as it is)" } else { "" };
+                    refused.push(Refused::new("topic", &name, topic.error_code, topic.error_message.as_ref(), hint));
+                }
             }
         }
         if output.is_json() {
             output.document(&Topics { topics: &made })?;
         } else {
             for topic in &made {
-                let partitions = topic.partitions.unwrap_or_default();
                 let what = if topic.created { "made" } else { "exists" };
-                eprintln!("{what}: {} ({})", topic.name, counted(partitions as u64, "partition"));
+                eprintln!("{what}: {} ({})", topic.name, counted(topic.partitions as u64, "partition"));
             }
         }
         Refused::all(refused)
@@ -450,24 +447,28 @@ impl Delete {
         if !self.yes {
             confirm(&format!("Delete {} and all records in it?", self.names.join(", ")))?;
         }
-        let request = DeleteTopicsRequest {
-            topics: self
-                .names
-                .iter()
-                .map(|name| DeleteTopicState { name: Some(name.as_str().into()), topic_id: [0; 16] })
-                .collect(),
-            topic_names: self.names.iter().map(|name| name.as_str().into()).collect(),
-            timeout_ms: millis(client.timeout()),
-        };
-        let answer = client.call(&request)?;
-        let mut deleted = Vec::new();
-        let mut refused = Vec::new();
-        for topic in &answer.responses {
-            let name = topic.name.as_ref().map(ToString::to_string).unwrap_or_default();
-            if is_ok(topic.error_code) {
-                deleted.push(name);
-            } else {
-                refused.push(Refused::new("topic", &name, topic.error_code, topic.error_message.as_ref(), ""));
+        let mut names = self.names.clone();
+        let tries = Tries::within(client.timeout());
+        let (mut deleted, mut refused) = (Vec::new(), Vec::new());
+        while !names.is_empty() {
+            // By name in either layout.
+            let state = |name: &String| DeleteTopicState { name: Some(name.as_str().into()), topic_id: [0; 16] };
+            let request = DeleteTopicsRequest {
+                topics: names.iter().map(state).collect(),
+                topic_names: names.iter().map(|name| name.as_str().into()).collect(),
+                timeout_ms: millis(client.timeout()),
+            };
+            let answer = client.call(&request)?;
+            names.clear();
+            for topic in &answer.responses {
+                let name = topic.name.as_ref().map(ToString::to_string).unwrap_or_default();
+                if is_ok(topic.error_code) {
+                    deleted.push(name);
+                } else if tries.again_after(topic.error_code) {
+                    names.push(name);
+                } else {
+                    refused.push(Refused::new("topic", &name, topic.error_code, topic.error_message.as_ref(), ""));
+                }
             }
         }
         if output.is_json() {

@@ -12,8 +12,8 @@ use super::topics::{EARLIEST, LATEST, Topic, millis};
 use super::{Client, Tries, is_ok};
 use bytes::Bytes;
 use head_kafka::wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
-use head_kafka::wire::{ErrorCode, Text};
-use model::batch::{CRC_START, HEADER_BYTES, Header, Record, Records, inflate};
+use head_kafka::wire::{ErrorCode, Records, Text};
+use model::batch::{self, CRC_START, HEADER_BYTES, Header, Record, inflate};
 use model::crc::crc32c;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -69,7 +69,16 @@ impl Fetcher {
         loop {
             let mut fetched = Vec::new();
             let mut refused: Option<(i32, i16)> = None;
-            for data in self.ask(client, wait)? {
+            let answer = match self.ask(client, wait) {
+                // The broker may be starting again, or another takes its place.
+                Err(error) if error.is_lost_connection() && tries.again() => {
+                    client.reconnect()?;
+                    self.look_again(client)?;
+                    continue;
+                }
+                answer => answer?,
+            };
+            for data in answer {
                 let (partition, error_code) = (data.partition_index, data.error_code);
                 if error_code == ErrorCode::OffsetOutOfRange.number() {
                     self.back_in_range(client, partition, say)?;
@@ -82,14 +91,23 @@ impl Fetcher {
             let Some((partition, error_code)) = refused.filter(|_| fetched.is_empty()) else {
                 return Ok(fetched);
             };
-            // A topic that is gone says so by its name, a leader that moved is found.
-            let known = self.topic.id;
-            self.topic = client.topic(&self.topic.name)?;
+            self.look_again(client)?;
             let may_pass = is_retriable(error_code) || error_code == ErrorCode::UnknownTopicOrPartition.number();
-            if self.topic.id != known || !may_pass || !tries.again() {
+            if !may_pass || !tries.again() {
                 return Err(ClientError::refused(format!("reading {}-{partition}", self.topic.name), error_code));
             }
         }
+    }
+
+    /// Finds out where the partitions are now. A topic that is gone says so by its name; another of its name is not this one.
+    fn look_again(&mut self, client: &mut Client) -> Result<(), ClientError> {
+        let topic = client.topic(&self.topic.name)?;
+        if topic.id != self.topic.id {
+            let what = format!("topic {:?} was deleted and made anew", topic.name);
+            return Err(ClientError::refused(what, ErrorCode::UnknownTopicId.number()));
+        }
+        self.topic = topic;
+        Ok(())
     }
 
     fn ask(&mut self, client: &mut Client, wait: Duration) -> Result<Vec<PartitionData>, ClientError> {
@@ -106,7 +124,12 @@ impl Fetcher {
             by_leader.entry(self.topic.leader(*partition)).or_default().push(asked);
         }
         let mut sent = Vec::new();
+        let mut data = Vec::new();
         for (leader, partitions) in by_leader {
+            if leader < 0 {
+                data.extend(partitions.iter().map(|asked| without_leader(asked.partition)));
+                continue;
+            }
             let request = FetchRequest {
                 replica_id: -1,
                 max_wait_ms: millis(wait),
@@ -126,7 +149,6 @@ impl Fetcher {
             let broker = client.broker(leader)?;
             sent.push((leader, broker.send(&request)?));
         }
-        let mut data = Vec::new();
         for (leader, sent) in sent {
             let answer = client.broker(leader)?.receive::<FetchRequest>(sent, wait)?;
             if !is_ok(answer.error_code) {
@@ -194,7 +216,7 @@ impl Fetcher {
                 if header.bytes < HEADER_BYTES || header.bytes > rest.len() {
                     break;
                 }
-                let batch = rest.split_to(header.bytes);
+                let bytes = rest.split_to(header.bytes);
                 let damaged = |why: &str| ClientError::Damaged {
                     topic: self.topic.name.clone(),
                     partition: fetched.partition,
@@ -204,13 +226,13 @@ impl Fetcher {
                 if header.magic != 2 {
                     return Err(damaged(&format!("it has the old format {}", header.magic)).into());
                 }
-                if crc32c(&batch[CRC_START..]) != header.crc {
+                if crc32c(&bytes[CRC_START..]) != header.crc {
                     return Err(damaged("its checksum is wrong").into());
                 }
                 let next = header.next_offset().0 as i64;
                 if !header.control() && next > *position {
-                    let inflated = inflate(&batch, &header).map_err(|_| damaged("its records cannot be inflated"))?;
-                    for record in Records::of(&inflated, &header) {
+                    let inflated = inflate(&bytes, &header).map_err(|_| damaged("its records cannot be inflated"))?;
+                    for record in batch::Records::of(&inflated, &header) {
                         let record = record.map_err(|why| damaged(&why.to_string()))?;
                         let offset = header.base_offset.0 as i64 + i64::from(record.offset_delta);
                         if offset < *position {
@@ -230,5 +252,19 @@ impl Fetcher {
             }
         }
         Ok(())
+    }
+}
+
+/// As a broker would answer for a partition that nobody leads.
+fn without_leader(partition_index: i32) -> PartitionData {
+    PartitionData {
+        partition_index,
+        error_code: ErrorCode::LeaderNotAvailable.number(),
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start_offset: -1,
+        aborted_transactions: None,
+        preferred_read_replica: -1,
+        records: Records::default(),
     }
 }

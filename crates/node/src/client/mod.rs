@@ -77,16 +77,22 @@ impl Client {
         self.others.get_mut(&id).ok_or_else(|| ClientError::NoLeader { what: format!("broker {id}") })
     }
 
-    /// Makes connections that were lost anew, for as long as one request may take: the broker may be starting again.
+    /// Makes connections that were lost anew, for as long as one request may take: the broker may be starting again. If there are
+    /// others in the cluster, one of them takes its place.
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
         self.others.retain(|_, connection| !connection.is_broken());
-        let deadline = Instant::now() + self.timeout;
-        while self.named.is_broken() {
-            match Connection::open(self.named.server(), self.timeout) {
+        let tries = Tries::within(self.timeout);
+        let mut servers = vec![self.named.server().to_owned()];
+        if self.brokers.len() > 1 {
+            servers.extend(self.brokers.values().cloned());
+        }
+        for server in servers.iter().cycle() {
+            if !self.named.is_broken() {
+                break;
+            }
+            match Connection::open(server, self.timeout) {
                 Ok(connection) => self.named = connection,
-                Err(error) if error.is_lost_connection() && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(PAUSE_MS));
-                }
+                Err(error) if error.is_lost_connection() && tries.again() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -301,7 +301,9 @@ impl Producer {
             }
             Ok(sent) => self.under_way.push_back(UnderWay { broker: leader, sent: Some(sent), batches }),
             // Settled like an answer that did not come; a client that cannot connect at all says so there.
-            Err(error) if error.is_lost_connection() && acks != 0 => {
+            Err(
+                error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. } | ClientError::NoLeader { .. }),
+            ) if acks != 0 => {
                 self.why_again = error.to_string();
                 self.under_way.push_back(UnderWay { broker: leader, sent: None, batches });
             }
