@@ -136,7 +136,6 @@ impl Groups {
                 number,
                 name: &group.name,
                 live,
-                stored: group.stored.as_ref(),
                 offsets: &group.offsets,
                 offset_bytes: group.offset_bytes,
                 topic_names,

@@ -170,10 +170,8 @@ impl Turn<'_> {
     }
 
     pub fn forget_group(&mut self) {
-        if self.stored.is_some() {
-            let key = Key::Group(self.name.clone()).encode();
-            self.out.notes.push(Note { key, value: None });
-        }
+        let key = Key::Group(self.name.clone()).encode();
+        self.out.notes.push(Note { key, value: None });
     }
 }
 

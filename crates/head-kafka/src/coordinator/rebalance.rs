@@ -17,7 +17,7 @@ use super::messages::{
 };
 use super::notes::{self, GroupName, Key};
 use super::settings::GroupSettings;
-use super::stored::{Committed, StoredGroup};
+use super::stored::Committed;
 use super::timers::{Alarm, Timer, Timers};
 use crate::wire::{ErrorCode, Text};
 use bytes::Bytes;
@@ -39,7 +39,6 @@ pub struct Turn<'a> {
     pub name: &'a GroupName,
     pub live: &'a mut Live,
     /// What is remembered of it.
-    pub stored: Option<&'a StoredGroup>,
     pub offsets: &'a BTreeMap<(TopicId, i32), Committed>,
     pub offset_bytes: usize,
     /// Of all topics that something is committed for.

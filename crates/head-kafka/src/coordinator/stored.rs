@@ -58,6 +58,8 @@ pub struct Group {
     pub stored: Option<StoredGroup>,
     pub offsets: BTreeMap<(TopicId, i32), Committed>,
     pub offset_bytes: usize,
+    /// Its last offset was removed. It is there until it is removed itself, or at the next look for what expired.
+    lingers: bool,
     /// `None`: nobody is in it, or nobody has been heard of since the last start.
     pub live: Option<Box<Live>>,
     /// What it takes, as it was counted last.
@@ -66,7 +68,7 @@ pub struct Group {
 
 impl Group {
     fn is_nothing(&self) -> bool {
-        self.stored.is_none() && self.offsets.is_empty() && self.live.is_none()
+        self.stored.is_none() && self.offsets.is_empty() && self.live.is_none() && !self.lingers
     }
 
     fn bytes(&self) -> usize {
@@ -82,6 +84,7 @@ impl Group {
             None => self.offsets.remove(&(topic, partition)),
         };
         self.offset_bytes -= before.as_ref().map_or(0, bytes);
+        self.lingers = self.offsets.is_empty();
     }
 }
 
@@ -140,8 +143,15 @@ impl Stored {
         self.number_next += 1;
         let name = GroupName { namespace: name.namespace, group: Text::from(name.group.as_str()) };
         self.numbers.insert(name.clone(), number);
-        let group =
-            Group { name, stored: None, offsets: BTreeMap::new(), offset_bytes: 0, live: None, counted_bytes: 0 };
+        let group = Group {
+            name,
+            stored: None,
+            offsets: BTreeMap::new(),
+            offset_bytes: 0,
+            lingers: false,
+            live: None,
+            counted_bytes: 0,
+        };
         self.groups.insert(number, group);
         number
     }
@@ -182,6 +192,7 @@ impl Stored {
                 let mut asleep = None;
                 if let Some(group) = self.groups.get_mut(&number) {
                     group.stored = stored.as_ref().ok().cloned().flatten();
+                    group.lingers = false;
                     asleep = (has_members && group.live.is_none()).then_some(number);
                 }
                 self.settle(number);
