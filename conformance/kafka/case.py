@@ -5,7 +5,8 @@ Owns: the list of cases, skips, checks, waiting with a deadline, the results fil
 Must not know: any client, any broker.
 
 A case is a function with a name; it passes when it returns. The results file has one JSON object a line:
-{"case", "client", "version", "feature", "outcome": passed | failed | skipped, "reason", "took_ms"}.
+{"case", "client", "version", "feature", "outcome": passed | failed | skipped, "reason", "took_ms", "note"}, where the note is what a
+case returned: what the page shall say beside its outcome.
 """
 
 import concurrent.futures
@@ -85,9 +86,9 @@ class Case:
     def outcome(self):
         """Runs it: one line of the results file."""
         began = time.monotonic()
-        reason = ""
+        reason, note = "", None
         try:
-            self.run()
+            note = self.run()
             outcome = "passed"
         except Skip as skip:
             outcome, reason = "skipped", str(skip)
@@ -101,6 +102,7 @@ class Case:
             "outcome": outcome,
             "reason": reason,
             "took_ms": round((time.monotonic() - began) * 1000),
+            "note": note if isinstance(note, dict) else None,
         }
 
 

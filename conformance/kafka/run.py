@@ -14,6 +14,7 @@ import cross
 import disk_full
 import features
 import java_api
+import kafka_python_tests
 import tools
 from apache_kafka import ApacheKafka
 from broker import Broker, Served
@@ -22,7 +23,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [java_api, tools, connect]
+MORE = [kafka_python_tests, java_api, tools, connect]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 

@@ -188,8 +188,8 @@ class Member(ABC):
 
     @abstractmethod
     def leave(self):
-        """Tells its group, and ends."""
+        """Tells its group, and ends; the records that came before, if it commits by itself."""
 
     @abstractmethod
     def kill(self):
-        """Ends without a word."""
+        """Ends without a word; the records that came before, if it commits by itself."""

@@ -7,12 +7,13 @@ It does not tell offsets of what it sent, and it cannot set a record's time.
 import os
 import re
 import select
+import signal
 import subprocess
 import tempfile
 import time
 
 from case import Refused, expect
-from clients.adapter import Client, Producer, Reader
+from clients.adapter import HEARTBEAT_MS, SESSION_MS, Client, Member, Producer, Reader
 from records import Record
 
 CALL_S_MAX = 60
@@ -20,6 +21,11 @@ CALL_S_MAX = 60
 DELIMITER = "\x1e"
 KEY_DELIMITER = "\x1f"
 FORMAT = "%o %T %K %S\n%k%s\n%h\n"
+MEMBER_FORMAT = "%t %p " + FORMAT
+ADMINISTRATION = (
+    "admin_topic_configs", "admin_config_reset", "admin_broker_configs", "admin_partitions", "admin_delete_records", "admin_groups",
+    "admin_delete_group", "admin_offsets", "admin_set_offsets", "admin_cluster",
+)
 REFUSALS = {
     "Unknown topic or partition": 3,
     "Offset out of range": 1,
@@ -38,7 +44,13 @@ class Kcat(Client):
         "topic_settings": "it has no admin commands",
         "create_time": "it cannot set a record's time",
         "max_timestamp": "it asks for times, not for the largest one",
+        "assignor_sticky": "the library has only the cooperative one",
+        "assignor_cooperative_sticky": "it takes what it is given as all that it has, and loses the rest",
+        "group_seek": "its members seek nowhere",
+        "group_pause": "its members pause nothing",
+        **{name: "it has no admin commands" for name in ADMINISTRATION},
     }
+    commits_itself = True
 
     @classmethod
     def version(cls):
@@ -76,6 +88,9 @@ class Kcat(Client):
     def offset_at(self, topic, partition, timestamp_ms):
         found = self.query(topic, partition, timestamp_ms)
         return None if found < 0 or found == self.offsets(topic, partition)[1] else found
+
+    def member(self, group, topics, **settings):
+        return KcatMember(self.address, group, topics, **settings)
 
     def topics(self):
         return set(re.findall(r'topic "([^"]+)"', run([Kcat.program, "-b", self.address, "-L"])))
@@ -168,34 +183,41 @@ class KcatStream(Producer):
             self.inner.communicate()
 
 
-class KcatReader(Reader):
+class Printed:
+    """What a kcat prints, cut into records."""
+
     def __init__(self, command):
         self.inner = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.set_blocking(self.inner.stdout.fileno(), False)
         self.buffer = b""
 
-    def take(self, count, deadline_s):
+    def take(self, least, most, deadline_s):
         end = time.monotonic() + deadline_s
         records = []
         while True:
-            while len(records) < count and (record := self.cut()) is not None:
+            while len(records) < most and (record := self.cut()) is not None:
                 records.append(record)
             left = end - time.monotonic()
-            if len(records) >= count or left <= 0:
+            if len(records) >= least or left <= 0:
                 return records
             if select.select([self.inner.stdout], [], [], left)[0]:
                 piece = self.inner.stdout.read()
                 if piece:
                     self.buffer += piece
                 elif piece == b"":
-                    raise refusal(self.inner.stderr.read().decode(errors="replace"))
+                    raise self.ended()
+
+    def ended(self):
+        return refusal(self.inner.stderr.read().decode(errors="replace"))
 
     def cut(self):
         """The next whole record out of what was printed."""
         head, found, rest = self.buffer.partition(b"\n")
         if not found:
             return None
-        offset, timestamp_ms, key_length, value_length = (int(word) for word in head.split())
+        words = head.split()
+        topic, partition = (words[0].decode(), int(words[1])) if len(words) > 4 else (None, None)
+        offset, timestamp_ms, key_length, value_length = (int(word) for word in words[-4:])
         key_end = max(0, key_length)
         value_end = key_end + max(0, value_length)
         headers, found, after = rest[value_end + 1 :].partition(b"\n")
@@ -208,13 +230,93 @@ class KcatReader(Reader):
             tuple(header(text) for text in headers.decode().split(",") if text),
             timestamp_ms,
             offset,
+            topic,
+            partition,
         )
 
-    def close(self):
-        self.inner.kill()
+    def left_over(self):
+        """The records that it printed before it ended."""
+        os.set_blocking(self.inner.stdout.fileno(), True)
+        self.buffer += self.inner.stdout.read()
+        records = []
+        while (record := self.cut()) is not None:
+            records.append(record)
+        return records
+
+    def end(self, how):
+        self.inner.send_signal(how)
+        records = self.left_over()
         self.inner.wait(CALL_S_MAX)
         self.inner.stdout.close()
         self.inner.stderr.close()
+        return records
+
+
+class KcatReader(Printed, Reader):
+    def take(self, count, deadline_s):
+        return super().take(count, count, deadline_s)
+
+    def close(self):
+        self.end(signal.SIGKILL)
+
+
+class KcatMember(Printed, Member):
+    """It tells of its partitions on standard error, and commits by itself what it printed."""
+
+    def __init__(self, address, group, topics, *, assignor=None, instance=None, session_ms=SESSION_MS):
+        command = [Kcat.program, "-b", address, "-G", group, "-u", "-f", MEMBER_FORMAT]
+        settings = {"auto.offset.reset": "earliest", "session.timeout.ms": session_ms, "auto.commit.interval.ms": 1000}
+        settings |= {"heartbeat.interval.ms": HEARTBEAT_MS, "topic.metadata.refresh.interval.ms": 1000}
+        if assignor is not None:
+            settings["partition.assignment.strategy"] = assignor
+        if instance is not None:
+            settings["group.instance.id"] = instance
+        for name, value in settings.items():
+            command += ["-X", f"{name}={value}"]
+        super().__init__([*command, *topics])
+        os.set_blocking(self.inner.stderr.fileno(), False)
+        self.said = b""
+        self.places = set()
+        self.count = 0
+
+    def ended(self):
+        return Refused(-1, self.said.decode(errors="replace"))
+
+    def take(self, count, deadline_s):
+        return super().take(1, count, deadline_s)
+
+    def listen(self):
+        """`% Group g rebalanced (memberid m): assigned: t [0], t [1]`, or `revoked: …`."""
+        self.said += self.inner.stderr.read() or b""
+        lines = self.said.split(b"\n")
+        self.said = lines.pop()
+        for line in lines:
+            what = re.search(r" rebalanced \(memberid [^)]*\): (assigned|revoked): ?(.*)", line.decode())
+            if what is None:
+                continue
+            places = {(topic, int(partition)) for topic, partition in re.findall(r"(\S+) \[(\d+)\]", what.group(2))}
+            if what.group(1) == "assigned":
+                self.places |= places
+                self.count += 1
+            else:
+                self.places -= places
+
+    def assigned(self):
+        self.listen()
+        return set(self.places)
+
+    def changes(self):
+        self.listen()
+        return self.count
+
+    def commit(self, offsets):
+        raise NotImplementedError
+
+    def leave(self):
+        return self.end(signal.SIGINT)
+
+    def kill(self):
+        return self.end(signal.SIGKILL)
 
 
 def header(text):

@@ -40,11 +40,11 @@ class Group:
 
     def leave(self, member):
         self.members.remove(member)
-        member.leave()
+        return member.leave() or []
 
     def kill(self, member):
         self.members.remove(member)
-        member.kill()
+        return member.kill() or []
 
     def shared_out(self, places, each=None):
         """Waits until each of the places has one member, and no member has none (or each has `each`); what each has, in order."""
@@ -255,7 +255,8 @@ def group_churn(place):
             while len(group.members) < count:
                 group.join(session_ms=SHORT_SESSION_MS)
             while len(group.members) > count:
-                rng.choice((group.leave, group.kill))(rng.choice(group.members))
+                go = rng.choice((group.leave, group.kill))
+                seen |= set(map(spot, go(rng.choice(group.members))))
             wanted |= written(place, place.topic, partitions, 20, start=len(wanted) // partitions)
             before = len(seen)
             until(progress, SETTLED_S_MAX, f"something is read by {count} members")

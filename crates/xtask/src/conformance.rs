@@ -80,11 +80,12 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
             return report.fail("conformance: broker build", &build.output);
         }
     }
+    let own_tests = kafka_python_tests(workspace, &place, &python);
     let results = place.join(if options.peer { "peer.jsonl" } else { "results.jsonl" });
     let mut command = Command::new(python);
     command.arg("-u").arg(workspace.root.join(FOLDER).join("run.py")).current_dir(&workspace.root);
     command.arg("--polylog").arg(programs::broker(workspace)).arg("--results").arg(&results);
-    command.arg("--scratch").arg(place.join("scratch"));
+    command.arg("--scratch").arg(place.join(if options.peer { "peer-scratch" } else { "scratch" }));
     let programs = [
         ("kcat", kcat()),
         ("java", java(workspace, &place)),
@@ -93,6 +94,7 @@ fn run(workspace: &Workspace, options: &Options, report: &mut Report) {
         ("kafka-go", go(workspace, &place, "segmentio")),
         ("kafkajs", kafkajs(workspace, &place)),
         ("apache-kafka", apache_kafka(workspace, &place)),
+        ("kafka-python-tests", own_tests),
     ];
     for (name, found) in programs {
         match found {
@@ -213,6 +215,31 @@ fn virtual_environment(workspace: &Workspace, place: &Path, python: &Path) -> Re
     install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&pins);
     process::keep(&mut install, &workspace.log("conformance python"), |_| {}).into_check()?;
     std::fs::write(&stamp, wanted).map_err(|why| format!("{}: {why}", stamp.display()))?;
+    Ok(inside)
+}
+
+/// The source distribution of the kafka-python that is pinned: its own integration tests are in it.
+fn kafka_python_tests(workspace: &Workspace, place: &Path, python: &Path) -> Found {
+    let pins = workspace.root.join(FOLDER).join("requirements.txt");
+    let pins = std::fs::read_to_string(&pins).map_err(|why| Missing::Broken(format!("{}: {why}", pins.display())))?;
+    let pin = pins.lines().find(|line| line.starts_with("kafka-python=="));
+    let pin = pin.ok_or_else(|| Missing::Broken("kafka-python is not pinned".to_string()))?;
+    let name = pin.replace("kafka-python==", "kafka_python-");
+    let folder = place.join("kafka-python");
+    let inside = folder.join(&name);
+    if inside.join("test").is_dir() {
+        return Ok(inside);
+    }
+    let mut fetch = Command::new(python);
+    fetch
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest"])
+        .arg(&folder)
+        .arg(pin);
+    let log = workspace.log("conformance kafka-python tests");
+    process::keep(&mut fetch, &log, |_| {}).into_check().map_err(Missing::Broken)?;
+    let mut unpack = Command::new(python);
+    unpack.args(["-m", "tarfile", "--extract"]).arg(folder.join(format!("{name}.tar.gz"))).arg(&folder);
+    process::keep(&mut unpack, &log, |_| {}).into_check().map_err(Missing::Broken)?;
     Ok(inside)
 }
 
