@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A connection's bytes: the session answers or closes, and never panics, and neither does the group coordinator that it asks. What
-//! the coordinator decides is folded, and can be read back from what it would write at rest. The first byte says where the stream
+//! A connection's bytes: the session answers or closes, and never panics, and neither do the coordinators that it asks. What
+//! they decide is folded, and can be read back from what they would write at rest. The first byte says where the stream
 //! is cut.
 #![no_main]
 
 use bytes::BytesMut;
 use head_kafka::Settings;
-use head_kafka::coordinator::{self, GroupSettings, Groups};
+use head_kafka::coordinator::{self, GroupSettings};
 use head_kafka::session::Session;
 use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
@@ -22,7 +22,8 @@ fuzz_target!(|data: &[u8]| {
     let mut now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
     let ctx = Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(1) };
     let catalog = Catalog::new(Arc::from([ShardEpoch(1)])).with(Arc::new(topic()));
-    let mut groups = Groups::new(GroupSettings::default());
+    let settings = GroupSettings::default();
+    let mut machines = coordinator::machines(&settings);
     let mut session = Session::new(Arc::new(Settings::default()), ctx.clone(), "/127.0.0.1".into(), 7, now);
     let (first, second) = stream.split_at(usize::from(*cut).min(stream.len()));
     let mut input = BytesMut::new();
@@ -32,9 +33,11 @@ fuzz_target!(|data: &[u8]| {
             break;
         }
         while let Some((_, ticket, command)) = session.poll_command() {
-            if let Command::Coordinator { which: coordinator::GROUPS, input } = command {
-                let decision = groups.handle(now, &ctx, ticket, &input);
-                answer(&mut session, &mut groups, now, &catalog, decision);
+            if let Command::Coordinator { which, input } = command
+                && let Some(machine) = machines.iter_mut().find(|machine| machine.which() == which)
+            {
+                let decision = machine.handle(now, &ctx, ticket, &input);
+                answer(&mut session, &mut **machine, now, &catalog, decision);
             }
         }
         now.mono_us += 1000;
@@ -42,13 +45,17 @@ fuzz_target!(|data: &[u8]| {
     while session.poll_output().is_some() {}
     // An hour of silence: waits end, or the connection does.
     now.mono_us += 3_600_000_000;
-    let decision = groups.handle_timeout(now);
-    answer(&mut session, &mut groups, now, &catalog, decision);
+    for machine in &mut machines {
+        let decision = machine.handle_timeout(now);
+        answer(&mut session, &mut **machine, now, &catalog, decision);
+    }
     let _ = session.handle_timeout(now, &catalog);
     while session.poll_output().is_some() {}
-    let (written, mut again) = (snapshot(&groups), Groups::new(GroupSettings::default()));
-    written.iter().for_each(|note| again.apply(note));
-    assert_eq!(snapshot(&again), written);
+    for (machine, mut again) in machines.iter().zip(coordinator::machines(&settings)) {
+        let written = snapshot(&**machine);
+        written.iter().for_each(|note| again.apply(note));
+        assert_eq!(snapshot(&*again), written);
+    }
 });
 
 /// What the seeds speak of.
@@ -62,16 +69,16 @@ fn topic() -> Topic {
     }
 }
 
-fn answer(session: &mut Session, groups: &mut Groups, now: Now, catalog: &Catalog, decision: Decision) {
-    decision.notes.iter().for_each(|note| groups.apply(note));
+fn answer(session: &mut Session, machine: &mut dyn Coordinator, now: Now, catalog: &Catalog, decision: Decision) {
+    decision.notes.iter().for_each(|note| machine.apply(note));
     for (_, ticket, answer) in decision.replies {
         session.handle_reply(now, catalog, ticket, Reply::Coordinated(Ok(answer)));
     }
 }
 
-fn snapshot(groups: &Groups) -> Vec<Note> {
+fn snapshot(machine: &dyn Coordinator) -> Vec<Note> {
     let mut notes = Vec::new();
-    groups.snapshot(&mut |note| notes.push(note));
+    machine.snapshot(&mut |note| notes.push(note));
     notes.sort_by(|one, other| one.key.cmp(&other.key));
     notes
 }

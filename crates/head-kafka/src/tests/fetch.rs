@@ -562,5 +562,5 @@ fn a_request_that_names_more_than_anybody_needs_ends_its_connection() {
     let wants: Vec<(i32, i64)> = (0..200_001).map(|index| (index, 0)).collect();
     client.send(7, &fetch(&wants));
     assert!(client.output.is_empty());
-    assert!(client.closed.unwrap().reason.contains("200001 partitions"));
+    assert!(client.closed.unwrap().reason.contains("names 200002 things"));
 }

@@ -667,3 +667,13 @@ fn null_topics_came_with_version_2_of_offset_fetch() {
     client.run();
     assert!(client.closed.is_some());
 }
+
+#[test]
+fn offsets_of_more_partitions_than_anybody_has_end_the_connection() {
+    let mut client = Client::with_topic("t", 1);
+    let topic =
+        OffsetFetchRequestTopic::default().with_name(text("t").into()).with_partition_indexes((0..200_000).collect());
+    client.send(1, &OffsetFetchRequest::default().with_topics(Some(vec![topic])));
+    assert!(client.output.is_empty());
+    assert!(client.closed.unwrap().reason.contains("names 200001 things"), "the topic counts, too");
+}

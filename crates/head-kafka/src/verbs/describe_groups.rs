@@ -2,7 +2,7 @@
 //! DescribeGroups. A group that does not exist is `Dead` without an error up to version 5, GROUP_ID_NOT_FOUND from then on.
 
 use super::asks::{Asks, Coordinated, Told};
-use super::{Cx, Outcome, first_error, mixed_up, named_at_most};
+use super::{Cx, Outcome, first_error, mixed_up};
 use crate::coordinator::messages::{self, Answer, Ask, Describe, Described};
 use crate::map;
 use crate::wire::messages::describe_groups::{
@@ -18,7 +18,6 @@ pub struct Running {
 }
 
 pub fn start(cx: &mut Cx<'_>, request: DescribeGroupsRequest) -> Result<Running, Outcome> {
-    named_at_most([request.groups.len()])?;
     let asks = Asks::new(request.groups.iter().map(|group| Ask::Describe(Describe { group: group.clone() })));
     let nothing = |group_id| nothing(group_id, 0, None);
     let groups = request.groups.into_iter().map(nothing).collect();

@@ -10,7 +10,7 @@
 //!
 //! Only one fetch of a connection runs at a time (`session.rs`), so it owns the fetch session while it runs.
 
-use super::{Cx, Outcome, named_at_most};
+use super::{Cx, Outcome};
 use crate::errors;
 pub use crate::fetch_session::FetchMemory;
 use crate::fetch_session::{CaughtUp, FetchSession, Slot, Want, next_epoch};
@@ -79,8 +79,6 @@ const INITIAL_EPOCH: i32 = 0;
 const FINAL_EPOCH: i32 = -1;
 
 pub fn start(cx: &mut Cx<'_>, request: FetchRequest) -> Result<Running, Outcome> {
-    named_at_most(request.topics.iter().map(|topic| topic.partitions.len()))?;
-    named_at_most(request.forgotten_topics_data.iter().map(|topic| topic.partitions.len()))?;
     let (session, kind) = session_for(cx, &request).map_err(|code| refuse(cx, code))?;
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(cx.settings.fetch_bytes_max as usize);
     let mut running = Running {

@@ -35,6 +35,7 @@ pub mod list_groups;
 pub mod list_offsets;
 pub mod list_partition_reassignments;
 pub mod metadata;
+mod named;
 pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
@@ -237,6 +238,7 @@ pub enum Running {
 /// # Errors
 /// Not an error: its outcome, when that is known at once.
 pub fn start(cx: &mut Cx<'_>, client_id: &Text, request: Request) -> Result<Running, Outcome> {
+    request.names_at_most()?;
     match request {
         Request::AlterConfigs(request) => alter_configs::start(cx, request).map(Running::ConfigChanges),
         Request::AlterPartitionReassignments(request) => Err(alter_partition_reassignments::answer(cx, request)),
@@ -342,22 +344,6 @@ impl Running {
 /// The end of a connection whose driver mixed up its tickets: an answer made of such a reply would be a lie.
 fn mixed_up() -> Outcome {
     Outcome::Close("a reply came for a command of another kind".to_owned())
-}
-
-/// Partitions, or groups, that one request may name: each costs work in one go, and more room in the answer than in the request.
-/// No client has a use for more; one that names more is disconnected, as one whose lists are too long to be read.
-const NAMED_MAX: usize = 200_000;
-
-/// # Errors
-/// Not an error: the end of a request that names too much.
-fn named_at_most(counts: impl IntoIterator<Item = usize>) -> Result<(), Outcome> {
-    let count: usize = counts.into_iter().sum();
-    if count > NAMED_MAX {
-        return Err(Outcome::Close(format!(
-            "a request names {count} partitions or groups and the limit is {NAMED_MAX}"
-        )));
-    }
-    Ok(())
 }
 
 /// The first error among these numbers.

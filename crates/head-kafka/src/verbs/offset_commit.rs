@@ -2,7 +2,7 @@
 //! OffsetCommit. Partitions that do not exist are refused one by one; the others are committed, all of them or none.
 
 use super::asks::Coordinated;
-use super::{Cx, Outcome, first_error, mixed_up, named_at_most};
+use super::{Cx, Outcome, first_error, mixed_up};
 use crate::coordinator::messages::{Answer, Ask, Commit, CommitPartition, CommitTopic, Committed};
 use crate::wire::ErrorCode;
 use crate::wire::messages::offset_commit::{
@@ -20,7 +20,6 @@ pub struct Running {
 }
 
 pub fn start(cx: &mut Cx<'_>, request: OffsetCommitRequest) -> Result<Running, Outcome> {
-    named_at_most(request.topics.iter().map(|topic| topic.partitions.len()))?;
     let mut running = Running {
         response: OffsetCommitResponse { throttle_time_ms: 0, topics: Vec::with_capacity(request.topics.len()) },
         asked: Vec::new(),

@@ -2,7 +2,7 @@
 //! OffsetDelete: a group forgets what it committed for some partitions. Those of topics that a member subscribes to stay.
 
 use super::asks::Coordinated;
-use super::{Cx, Outcome, first_error, mixed_up, named_at_most};
+use super::{Cx, Outcome, first_error, mixed_up};
 use crate::coordinator::messages::{Answer, Ask, DeleteOffsets, DeletedOffsets, NamedPartitionsOfTopic};
 use crate::wire::ErrorCode;
 use crate::wire::messages::offset_delete::{
@@ -18,7 +18,6 @@ pub struct Running {
 }
 
 pub fn start(cx: &mut Cx<'_>, request: OffsetDeleteRequest) -> Result<Running, Outcome> {
-    named_at_most(request.topics.iter().map(|topic| topic.partitions.len()))?;
     if request.group_id.is_empty() {
         return Err(refuse(cx, ErrorCode::InvalidGroupId.number()));
     }

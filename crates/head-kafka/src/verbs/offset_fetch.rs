@@ -5,7 +5,7 @@
 //! names no topic is UNKNOWN_TOPIC_ID. `require_stable` is not looked at: there are no transactions whose commits could be open.
 
 use super::asks::{Asks, Coordinated, Told};
-use super::{Cx, Outcome, first_error, mixed_up, named_at_most};
+use super::{Cx, Outcome, first_error, mixed_up};
 use crate::coordinator::messages::{Answer, Ask, FetchOffsets, FetchedOffsets, OffsetOfPartition, PartitionsOfTopic};
 use crate::map;
 use crate::wire::messages::offset_fetch::{
@@ -61,10 +61,6 @@ pub fn start(cx: &mut Cx<'_>, request: OffsetFetchRequest) -> Result<Running, Ou
         let topics = request.topics.map(|topics| topics.into_iter().map(topic).collect());
         vec![OffsetFetchRequestGroup { group_id: request.group_id, member_id: None, member_epoch: -1, topics }]
     };
-    let partitions = |topics: &Vec<OffsetFetchRequestTopics>| -> usize {
-        topics.iter().map(|topic| topic.partition_indexes.len()).sum()
-    };
-    named_at_most(groups.iter().map(|group| 1 + group.topics.as_ref().map_or(0, partitions)))?;
     let (mut asked, mut asks) = (Vec::with_capacity(groups.len()), Vec::with_capacity(groups.len()));
     for group in groups {
         let (group, ask) = ask(cx, group);
