@@ -37,7 +37,7 @@ impl MemoryMedia {
 
     /// Another handle on the blobs.
     pub fn blobs(&self) -> MemoryBlobs {
-        MemoryBlobs { media: self.clone(), done: VecDeque::new() }
+        MemoryBlobs { media: self.clone(), begun: BTreeMap::new(), done: VecDeque::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -134,6 +134,8 @@ impl Wal for MemoryWal {
 /// Blobs in memory.
 pub struct MemoryBlobs {
     media: MemoryMedia,
+    /// In pieces, not whole yet.
+    begun: BTreeMap<BlobName, Vec<Bytes>>,
     done: VecDeque<(BlobTag, BlobDone)>,
 }
 
@@ -149,6 +151,21 @@ impl MemoryBlobs {
         }
         kept.blobs.insert(name, whole.freeze());
         Ok(())
+    }
+
+    fn put_piece(&mut self, name: BlobName, at: u64, parts: Vec<Bytes>, is_last: bool) -> Result<(), MediaError> {
+        if at == 0 {
+            self.begun.insert(name, Vec::new());
+            if self.media.lock().blobs.contains_key(&name) {
+                return Err(MediaError::Exists { name: name.to_string() });
+            }
+        }
+        let Some(begun) = self.begun.get_mut(&name) else {
+            return Err(MediaError::Missing { name: name.to_string() });
+        };
+        begun.extend(parts);
+        let whole = if is_last { self.begun.remove(&name) } else { None };
+        whole.map_or(Ok(()), |whole| self.put(name, whole))
     }
 
     fn get(&self, name: BlobName, at: u64, len: u32) -> Result<Bytes, MediaError> {
@@ -173,9 +190,13 @@ impl Blobs for MemoryBlobs {
     fn submit(&mut self, tag: BlobTag, op: BlobOp) {
         let done = match op {
             BlobOp::Put { name, parts } => BlobDone::Put(self.put(name, parts)),
+            BlobOp::PutPiece { name, at, parts, is_last } => {
+                BlobDone::PutPiece(self.put_piece(name, at, parts, is_last))
+            }
             BlobOp::Get { name, at, len } => BlobDone::Got(self.get(name, at, len)),
             BlobOp::List { shard, kind } => BlobDone::Listed(Ok(self.list(shard, kind))),
             BlobOp::Delete { name } => {
+                self.begun.remove(&name);
                 self.media.lock().blobs.remove(&name);
                 BlobDone::Deleted(Ok(()))
             }

@@ -108,11 +108,15 @@ impl fmt::Display for BlobName {
 pub enum BlobOp {
     /// Makes the blob if its name is free. When done it is whole and durable, or not there at all.
     Put { name: BlobName, parts: Vec<Bytes> },
+    /// Makes a blob out of pieces that come one after another, for one that is too large to be held at once. The first is at 0 and
+    /// begins it, if its name is free; the next is asked for when the one before is done; the last makes it whole and durable.
+    /// Until then, and when one fails, the blob is not there at all. Given up with [`BlobOp::Delete`].
+    PutPiece { name: BlobName, at: u64, parts: Vec<Bytes>, is_last: bool },
     /// Reads `len` bytes at `at`. A blob that ends first is an error, never a shorter answer.
     Get { name: BlobName, at: u64, len: u32 },
     /// All blobs of one kind of one shard with their lengths, ascending by number.
     List { shard: ShardId, kind: BlobKind },
-    /// Removes the blob. Removing what is not there succeeds.
+    /// Removes the blob, also one that was begun in pieces. Removing what is not there succeeds.
     Delete { name: BlobName },
 }
 
@@ -120,6 +124,8 @@ pub enum BlobOp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BlobDone {
     Put(Result<(), MediaError>),
+    /// As `Put`: the piece is taken, the last is durable.
+    PutPiece(Result<(), MediaError>),
     Got(Result<Bytes, MediaError>),
     Listed(Result<Vec<(BlobName, u64)>, MediaError>),
     Deleted(Result<(), MediaError>),

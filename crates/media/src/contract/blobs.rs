@@ -16,6 +16,8 @@ pub fn blobs_suite<B: Blobs>(mut fresh: impl FnMut() -> B) {
     lists_are_sorted_and_keep_shards_and_kinds_apart(&mut fresh());
     many_operations_may_be_under_way(&mut fresh());
     blobs_of_every_shape_come_back(&mut fresh());
+    pieces_make_a_blob_with_the_last(&mut fresh());
+    a_blob_begun_in_pieces_can_be_given_up(&mut fresh());
 }
 
 /// A name of shard 0.
@@ -138,6 +140,44 @@ fn many_operations_may_be_under_way(blobs: &mut impl Blobs) {
         assert_eq!(done, BlobDone::Got(Ok(Bytes::from(vec![tag.0 as u8; 10]))));
     }
     assert_eq!(blobs.poll_done(), None);
+}
+
+fn put_piece(
+    blobs: &mut impl Blobs,
+    name: BlobName,
+    at: u64,
+    parts: &[&[u8]],
+    is_last: bool,
+) -> Result<(), MediaError> {
+    let parts = parts.iter().map(|part| Bytes::copy_from_slice(part)).collect();
+    match run(blobs, BlobOp::PutPiece { name, at, parts, is_last }) {
+        BlobDone::PutPiece(outcome) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pieces_make_a_blob_with_the_last(blobs: &mut impl Blobs) {
+    let large: Vec<u8> = (0..2_500_000u32).map(|index| (index / 5) as u8).collect();
+    put_piece(blobs, segment(1), 0, &[&large[..7], &large[7..1_000_000]], false).unwrap();
+    put_piece(blobs, segment(1), 1_000_000, &[&large[1_000_000..2_400_000]], false).unwrap();
+    assert!(matches!(get(blobs, segment(1), 0, 1), Err(MediaError::Missing { .. })), "it is not whole yet");
+    assert!(list(blobs, ShardId(0), BlobKind::Segment).is_empty());
+    put_piece(blobs, segment(1), 2_400_000, &[&large[2_400_000..]], true).unwrap();
+    assert_eq!(get(blobs, segment(1), 0, large.len() as u32).unwrap(), large);
+    assert!(matches!(put_piece(blobs, segment(1), 0, &[b"x"], true), Err(MediaError::Exists { .. })));
+    put_piece(blobs, segment(2), 0, &[b"at once"], true).unwrap();
+    assert_eq!(get(blobs, segment(2), 0, 7).unwrap(), "at once");
+    put_piece(blobs, segment(3), 0, &[b"the end is "], false).unwrap();
+    put_piece(blobs, segment(3), 11, &[], true).unwrap();
+    assert_eq!(get(blobs, segment(3), 0, 11).unwrap(), "the end is ");
+}
+
+fn a_blob_begun_in_pieces_can_be_given_up(blobs: &mut impl Blobs) {
+    put_piece(blobs, segment(5), 0, &[b"begun"], false).unwrap();
+    assert_eq!(run(blobs, BlobOp::Delete { name: segment(5) }), BlobDone::Deleted(Ok(())));
+    assert!(put_piece(blobs, segment(5), 5, &[b"more"], true).is_err());
+    put_piece(blobs, segment(5), 0, &[b"anew"], true).unwrap();
+    assert_eq!(get(blobs, segment(5), 0, 4).unwrap(), "anew");
 }
 
 fn blobs_of_every_shape_come_back(blobs: &mut impl Blobs) {

@@ -2,7 +2,7 @@
 //! Blobs as files: `seg/<shard>/<number>`, `ckpt/<shard>/<number>`.
 //!
 //! Put = a temporary file, written in steps, synced, renamed, the directory synced: a blob under its own name is whole and durable, or
-//! it is not there. What a crash leaves behind ends in `.tmp` and is removed at the next start (`clean_tmp`).
+//! it is not there. A put in pieces is the same, waited for between its writes. What a crash leaves behind ends in `.tmp` and is removed at the next start (`clean_tmp`).
 //!
 //! Owns: the steps of each operation, several of which may be under way. Must not know: what blobs hold.
 //!
@@ -43,7 +43,7 @@ enum Step {
     Rename(Put),
     SyncDir(Put),
     /// It failed: the file goes, then the error is reported.
-    GiveUp(MediaError),
+    GiveUp(MediaError, Kind),
     Get {
         name: BlobName,
         at: u64,
@@ -54,6 +54,8 @@ enum Step {
         kind: BlobKind,
     },
     Delete(BlobName),
+    /// There is none of that name; perhaps one was begun in pieces.
+    DeleteBegun(BlobName),
     SyncDelete(BlobName),
 }
 
@@ -61,6 +63,23 @@ struct Put {
     name: BlobName,
     parts: VecDeque<Bytes>,
     written: u64,
+    kind: Kind,
+}
+
+/// Which operation a put answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Whole,
+    Piece { is_last: bool },
+}
+
+impl Kind {
+    fn done(self, outcome: Result<(), MediaError>) -> BlobDone {
+        match self {
+            Kind::Whole => BlobDone::Put(outcome),
+            Kind::Piece { .. } => BlobDone::PutPiece(outcome),
+        }
+    }
 }
 
 impl Put {
@@ -141,8 +160,8 @@ impl<D: Disk> LocalBlobs<D> {
         self.done.push_back((tag, done));
     }
 
-    fn give_up(&mut self, tag: BlobTag, name: BlobName, error: MediaError) {
-        self.start(tag, Step::GiveUp(error), DiskOp::Remove { file: FileName::BlobTmp(name) });
+    fn give_up(&mut self, tag: BlobTag, put: &Put, error: MediaError) {
+        self.start(tag, Step::GiveUp(error, put.kind), DiskOp::Remove { file: FileName::BlobTmp(put.name) });
     }
 
     fn being_put(&self, wanted: BlobName) -> bool {
@@ -162,6 +181,9 @@ impl<D: Disk> LocalBlobs<D> {
         let file = FileName::BlobTmp(put.name);
         let pieces = put.take_step();
         if pieces.is_empty() {
+            if put.kind == (Kind::Piece { is_last: false }) {
+                return self.finish(tag, put.kind.done(Ok(())));
+            }
             return self.start(tag, Step::Sync(put), DiskOp::Sync { file });
         }
         let at = put.written;
@@ -178,12 +200,12 @@ impl<D: Disk> LocalBlobs<D> {
             }
             (Step::Look(put), Ok(_)) => {
                 let error = MediaError::Exists { name: put.name.to_string() };
-                self.finish(tag, BlobDone::Put(Err(error)));
+                self.finish(tag, put.kind.done(Err(error)));
             }
             // Nothing was made yet.
             (Step::Look(put) | Step::ClearLeftover(put), Err(error)) => {
                 let error = error.on(put.name);
-                self.finish(tag, BlobDone::Put(Err(error)));
+                self.finish(tag, put.kind.done(Err(error)));
             }
             (Step::Create(put), Err(DiskError::Exists)) => {
                 let file = FileName::BlobTmp(put.name);
@@ -202,17 +224,17 @@ impl<D: Disk> LocalBlobs<D> {
                 let dir = FileName::Blob(put.name).dir();
                 self.start(tag, Step::SyncDir(put), DiskOp::SyncDir { dir });
             }
-            (Step::SyncDir(_), Ok(_)) => self.finish(tag, BlobDone::Put(Ok(()))),
+            (Step::SyncDir(put), Ok(_)) => self.finish(tag, put.kind.done(Ok(()))),
             (Step::Create(put) | Step::Write(put) | Step::Sync(put) | Step::Rename(put), Err(error)) => {
                 let error = error.on(put.name);
-                self.give_up(tag, put.name, error);
+                self.give_up(tag, &put, error);
             }
             // Whether its name would last is not known: it goes, and another try finds the name free.
             (Step::SyncDir(put), Err(error)) => {
                 let error = error.on(put.name);
-                self.start(tag, Step::GiveUp(error), DiskOp::Remove { file: FileName::Blob(put.name) });
+                self.start(tag, Step::GiveUp(error, put.kind), DiskOp::Remove { file: FileName::Blob(put.name) });
             }
-            (Step::GiveUp(error), _) => self.finish(tag, BlobDone::Put(Err(error))),
+            (Step::GiveUp(error, kind), _) => self.finish(tag, kind.done(Err(error))),
             (Step::Get { name, at, len }, Ok(DiskDone::Read(bytes))) => {
                 let got = if bytes.len() == len as usize {
                     Ok(bytes)
@@ -246,10 +268,15 @@ impl<D: Disk> LocalBlobs<D> {
                 let dir = FileName::Blob(name).dir();
                 self.start(tag, Step::SyncDelete(name), DiskOp::SyncDir { dir });
             }
-            (Step::Delete(_), Err(DiskError::Missing)) | (Step::SyncDelete(_), Ok(_)) => {
+            (Step::Delete(name), Err(DiskError::Missing)) => {
+                let file = FileName::BlobTmp(name);
+                self.start(tag, Step::DeleteBegun(name), DiskOp::Remove { file });
+            }
+            // A name that ends in .tmp may come back after a loss of power: the next start removes it.
+            (Step::DeleteBegun(_), Ok(_) | Err(DiskError::Missing)) | (Step::SyncDelete(_), Ok(_)) => {
                 self.finish(tag, BlobDone::Deleted(Ok(())));
             }
-            (Step::Delete(name) | Step::SyncDelete(name), Err(error)) => {
+            (Step::Delete(name) | Step::DeleteBegun(name) | Step::SyncDelete(name), Err(error)) => {
                 self.finish(tag, BlobDone::Deleted(Err(error.on(name))));
             }
         }
@@ -263,7 +290,14 @@ impl<D: Disk> Blobs for LocalBlobs<D> {
                 self.finish(tag, BlobDone::Put(Err(MediaError::Exists { name: name.to_string() })));
             }
             BlobOp::Put { name, parts } => {
-                let put = Put { name, parts: parts.into(), written: 0 };
+                let put = Put { name, parts: parts.into(), written: 0, kind: Kind::Whole };
+                self.start(tag, Step::Look(put), DiskOp::ReadAt { file: FileName::Blob(name), at: 0, len: 0 });
+            }
+            BlobOp::PutPiece { name, at, parts, is_last } => {
+                let put = Put { name, parts: parts.into(), written: at, kind: Kind::Piece { is_last } };
+                if at > 0 {
+                    return self.write_or_sync(tag, put);
+                }
                 self.start(tag, Step::Look(put), DiskOp::ReadAt { file: FileName::Blob(name), at: 0, len: 0 });
             }
             BlobOp::Get { name, at, len } => {
