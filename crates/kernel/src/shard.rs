@@ -41,6 +41,7 @@ use crate::log::producers::Gaps;
 use crate::log::{append, locate, producers, read, trim};
 use crate::quota::{Admission, Admit};
 use crate::reply::{Described, Located, ProducerReady, Published, Reply, Trimmed};
+use crate::spill::merge::Merge;
 use crate::spill::segments::Segments;
 use crate::spill::{Spill, WorkDone};
 use crate::state::State;
@@ -127,6 +128,7 @@ pub struct Shard {
     gaps: Gaps,
     producer_ids: ProducerIds,
     pub(crate) spill: Spill,
+    pub(crate) merge: Merge,
     pub(crate) timers: Wheel<Timer>,
     upkeep: upkeep::Upkeep,
     pub(crate) effects: VecDeque<Effect>,
@@ -154,6 +156,7 @@ pub struct ShardFigures {
     pub spills: u64,
     pub spill_failures: u64,
     pub checkpoints: u64,
+    pub merges: u64,
     /// A spill with its checkpoint is under way.
     pub spill_running: bool,
     /// Stored bytes that retention has removed.
@@ -537,6 +540,7 @@ impl Shard {
             if self.spill_start(is_wanted) {
                 self.spill_step();
             }
+            self.merge_step();
         }
         self.set_settle_timer(now);
     }
@@ -552,7 +556,9 @@ impl Shard {
             return None;
         }
         let coordinators = self.state.coordinators.values().filter_map(|beside| beside.machine.poll_timeout());
-        coordinators.chain(self.timers.next_us()).chain(self.spill.wants_slice().then_some(0)).min()
+        let wants_checkpoint = self.merge.is_ready() && !self.spill.is_under_way();
+        let wants_slice = self.spill.wants_slice() || self.merge.wants_slice() || wants_checkpoint;
+        coordinators.chain(self.timers.next_us()).chain(wants_slice.then_some(0)).min()
     }
 
     /// Asks for a spill and checkpoint now (clean stop). Done when `idle()`.

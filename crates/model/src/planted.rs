@@ -41,11 +41,13 @@ pub enum Bug {
     AssignmentGivenTwice,
     /// A rebalance ends in the generation that it began in.
     GenerationReused,
+    /// A merge of segments leaves partitions out, and replaces its sources all the same.
+    MergeLosesRun,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 17] = [
         Bug::LostSync,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
@@ -62,6 +64,7 @@ impl Bug {
         Bug::FencedCommitAccepted,
         Bug::AssignmentGivenTwice,
         Bug::GenerationReused,
+        Bug::MergeLosesRun,
     ];
 
     /// The name on command lines: words joined by dashes.

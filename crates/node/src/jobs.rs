@@ -108,6 +108,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
             Next::Job(Job::Blob { shard, tag, op }) => {
                 let put = match &op {
                     BlobOp::Put { name, parts } => Some((making(name.kind), total(parts))),
+                    BlobOp::PutPiece { parts, .. } => Some((Making::Merge, total(parts))),
                     _ => None,
                 };
                 let made = put.map(|(what, bytes)| (node.metrics.made(what), bytes));
@@ -120,7 +121,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                 let took_us = node.clock.mono_us() - started;
                 if let Some((made, bytes)) = made {
                     made.running.set(0);
-                    if matches!(done, BlobDone::Put(Ok(()))) {
+                    if matches!(done, BlobDone::Put(Ok(())) | BlobDone::PutPiece(Ok(()))) {
                         made.put.add_us(took_us);
                         made.put_bytes.add(bytes);
                     } else {
@@ -153,6 +154,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                 let made = node.metrics.made(match &work {
                     Work::BuildSegment(_) => Making::Segment,
                     Work::EncodeCheckpoint(_) => Making::Checkpoint,
+                    Work::MergeCopy(_) | Work::MergeFinish(_) => Making::Merge,
                 });
                 made.running.set(1);
                 let started = node.clock.mono_us();

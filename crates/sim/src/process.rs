@@ -15,7 +15,7 @@ use kernel::{Catalog, Ctx, Effect, Reply};
 use media::identity::{self, IdentityError};
 use media::local::blobs::LocalBlobs;
 use media::local::wal::{LocalWal, WalOpenError, WalOptions};
-use model::media::{BlobOp, Blobs, MediaError, Wal, WalDone, WalOpened};
+use model::media::{BlobDone, BlobOp, Blobs, MediaError, Wal, WalDone, WalOpened};
 use model::{HolderId, Lsn, ShardEpoch, ShardId, Ticket};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -212,7 +212,7 @@ impl Process {
         }
         while let Some((tag, done)) = unit.blobs.poll_done() {
             self.clock.note(11, [index as u64, tag.0, 0], format_args!("shard {index} blob {} done", tag.0));
-            if matches!(done, model::media::BlobDone::Put(_)) {
+            if matches!(done, BlobDone::Put(_) | BlobDone::PutPiece(_)) {
                 unit.puts_under_way -= 1;
             }
             unit.shard.handle_blob(now, tag, done);
@@ -287,7 +287,7 @@ impl Process {
                 Effect::Catalog(catalog) => self.catalog = catalog,
                 Effect::Wal(op) => unit.wal.submit(op),
                 Effect::Blob(tag, op) => {
-                    if let BlobOp::Put { name, .. } = &op {
+                    if let BlobOp::Put { name, .. } | BlobOp::PutPiece { name, .. } = &op {
                         self.clock.note(17, [name.number, tag.0, 0], format_args!("shard {index} puts {name}"));
                         unit.puts_under_way += 1;
                     }

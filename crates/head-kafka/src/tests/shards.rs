@@ -44,6 +44,13 @@ impl Blobs for MapBlobs {
                 self.files.insert(name, parts.concat().into());
                 BlobDone::Put(Ok(()))
             }
+            BlobOp::PutPiece { name, at, parts, is_last: _ } => {
+                let mut file = self.files.remove(&name).unwrap_or_default().to_vec();
+                file.truncate(at as usize);
+                file.extend_from_slice(&parts.concat());
+                self.files.insert(name, file.into());
+                BlobDone::PutPiece(Ok(()))
+            }
             BlobOp::Get { name, at, len } => {
                 let file = self.files.get(&name);
                 let range = at as usize..at as usize + len as usize;

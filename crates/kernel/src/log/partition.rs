@@ -133,8 +133,8 @@ impl Partition {
         self.runs.partition_point(|run| run.end <= offset)
     }
 
-    /// Lets go of what a durable trim has removed; the segments of the runs that went are given to `released`.
-    pub fn release(&mut self, mut released: impl FnMut(u64)) {
+    /// Lets go of what a durable trim has removed; the runs that went are given to `released`.
+    pub fn release(&mut self, mut released: impl FnMut(&RunRef)) {
         let gone = self.tail_index(self.visible_start);
         for entry in self.tail.drain(..gone) {
             self.tail_bytes -= u64::from(entry.bytes);
@@ -143,6 +143,6 @@ impl Partition {
             self.tail = VecDeque::new();
         }
         let gone = self.run_index(self.visible_start);
-        self.runs.drain(..gone).for_each(|run| released(run.segment));
+        self.runs.drain(..gone).for_each(|run| released(&run));
     }
 }

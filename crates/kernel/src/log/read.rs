@@ -11,9 +11,9 @@ use crate::auth::Action;
 use crate::command::{Ctx, Isolation, Read};
 use crate::error::ReadError;
 use crate::format::v1::object::OFFSET_MAX;
-use crate::format::v1::segment::Block;
+use crate::format::v1::segment::{Block, Run, SegmentIndex};
 use crate::log::append::{allowed, check_epoch};
-use crate::log::partition::Partition;
+use crate::log::partition::{Partition, RunRef};
 use crate::log::tail::Tail;
 use crate::reply::ReadReply;
 use crate::spill::segments::Segments;
@@ -127,8 +127,19 @@ fn tail_batches(partition: &Partition, tail: &Tail, from: Offset, end: Offset, b
 pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, bytes_max: u64) -> Option<BlockRange> {
     let run_ref = partition.runs.get(partition.run_index(from))?;
     let (index, run) = segments.run(run_ref)?;
+    Some(blocks_of_run(partition.id, run_ref, index, run, from, bytes_max.min(COLD_READ_BYTES_MAX)))
+}
+
+/// The blocks of a run from the one that `from` may stand in, about `bytes_max` of them.
+pub fn blocks_of_run(
+    partition: PartitionId,
+    run_ref: &RunRef,
+    index: &SegmentIndex,
+    run: &Run,
+    from: Offset,
+    bytes_max: u64,
+) -> BlockRange {
     let blocks = index.blocks_from(run, from);
-    let bytes_max = bytes_max.min(COLD_READ_BYTES_MAX);
     let mut bytes = 0;
     let mut count = 0;
     for block in blocks {
@@ -142,7 +153,7 @@ pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, byt
         }
     }
     let end = blocks.get(count).map_or(run_ref.end, |next| next.first_offset);
-    Some(BlockRange { partition: partition.id, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end })
+    BlockRange { partition, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end }
 }
 
 /// Batches of fetched blocks, one by one: where each stands, and its header. Ends at the first that is not well formed.

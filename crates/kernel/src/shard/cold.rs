@@ -49,6 +49,13 @@ pub(crate) enum BlobUse {
     SpillClear,
     /// Something that nobody needs any more.
     Delete,
+    /// Blocks of a segment that is merged into another one.
+    MergeRead {
+        range: BlockRange,
+        joined: bool,
+    },
+    /// A piece of that one.
+    MergePut,
 }
 
 /// See the module.
@@ -73,8 +80,20 @@ impl Cold {
         }
     }
 
+    /// A merge does not count: what it has begun can be given up at any time.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && self.waiting.is_empty()
+        let is_merge = |what: &BlobUse| matches!(what, BlobUse::MergeRead { .. } | BlobUse::MergePut);
+        self.under_way.values().all(is_merge) && self.waiting.is_empty()
+    }
+
+    /// Somebody waits for blocks of this segment.
+    pub(crate) fn reads(&self, segment: u64) -> bool {
+        let under_way = self.under_way.values().any(|what| match what {
+            BlobUse::Fetch(fetch) => fetch.range.segment == segment,
+            BlobUse::MergeRead { range, .. } => range.segment == segment,
+            _ => false,
+        });
+        under_way || self.waiting.iter().any(|fetch| fetch.range.segment == segment)
     }
 }
 
@@ -111,7 +130,7 @@ impl Shard {
 
     pub(super) fn blob_done(&mut self, now: Now, tag: BlobTag, done: BlobDone) {
         let Some(what) = self.cold.under_way.remove(&tag.0) else { return };
-        if self.failed && matches!(what, BlobUse::SpillPut | BlobUse::SpillClear) {
+        if self.failed && !matches!(what, BlobUse::Fetch(_)) {
             // What the log did not keep must not be trimmed from it.
             return;
         }
@@ -127,6 +146,8 @@ impl Shard {
             (BlobUse::SpillClear, BlobDone::Deleted(outcome)) => self.spill_clear_done(now, outcome),
             // What could not be removed is removed at the next start.
             (BlobUse::Delete, BlobDone::Deleted(_)) => {}
+            (BlobUse::MergeRead { range, joined }, BlobDone::Got(got)) => self.merge_read_done(range, joined, got),
+            (BlobUse::MergePut, BlobDone::PutPiece(outcome)) => self.merge_put_done(outcome),
             (what, done) => debug_assert!(false, "{what:?} was answered with {done:?}"),
         }
     }

@@ -134,7 +134,7 @@ impl Shard {
         let dropped = std::mem::take(&mut self.state.dropped);
         dropped.iter().for_each(|partition| self.gaps.forget(partition.id));
         for run in dropped.iter().flat_map(|partition| &partition.runs) {
-            self.segments.release(run.segment);
+            self.segments.release(run);
         }
         self.release.closed(Closed { lsn, touched, dropped });
         self.effects.push_back(Effect::Wal(WalOp::Append { lsn, body }));

@@ -57,6 +57,10 @@ impl Loaded {
         for number in &checkpoints.segments {
             let name = BlobName { shard, kind, number: *number };
             let Some((_, bytes)) = listed.iter().find(|(listed, _)| *listed == name) else {
+                // The newest checkpoint was relied on: segments went on its account. That it is damaged is then the real cause.
+                if let Some(passed_over) = &checkpoints.passed_over {
+                    return Err(OpenError::Corrupt(passed_over.corrupt.clone()));
+                }
                 let why = "a checkpoint names this segment, and it is not there".to_string();
                 return Err(OpenError::Corrupt(Corrupt { name: name.to_string(), at: 0, why }));
             };
@@ -127,7 +131,7 @@ pub(super) fn open(
     for id in state.partitions.ids_from(PartitionId(0)).collect::<Vec<_>>() {
         if let Some(partition) = state.partitions.get_mut(id) {
             partition.runs.sort_by_key(|run| run.first);
-            partition.runs.iter().for_each(|run| segments.retain(run.segment));
+            partition.runs.iter().for_each(|run| segments.retain(run));
             if let Some(pair) = partition.runs.windows(2).find(|pair| pair[0].end > pair[1].first) {
                 let name = BlobName { shard: config.shard, kind: BlobKind::Segment, number: pair[1].segment };
                 let why = format!("holds offsets of partition {id} that segment {} holds too", pair[0].segment);
@@ -170,7 +174,7 @@ pub(super) fn open(
     }
     state.touched.clear();
     for run in state.dropped.drain(..).flat_map(|partition| partition.runs) {
-        segments.release(run.segment);
+        segments.release(&run);
     }
     settle_partitions(&mut state, &mut segments);
 
@@ -179,6 +183,7 @@ pub(super) fn open(
         release: Release::new(Lsn(wal.next.0 - 1)),
         producer_ids: ProducerIds::after(state.producer_next),
         spill: Spill::new(&checkpoints, segment_next, leftovers),
+        merge: Default::default(),
         admission: Admission::new(config.tail_bytes_max),
         timers: Wheel::new(now.mono_us),
         config,
@@ -216,7 +221,7 @@ fn settle_partitions(state: &mut State, segments: &mut Segments) {
             partition.start = partition.start.min(partition.next);
         }
         (partition.visible_start, partition.high) = (partition.start, partition.next);
-        partition.release(|segment| segments.release(segment));
+        partition.release(|run| segments.release(run));
     }
 }
 

@@ -170,7 +170,7 @@ impl Shard {
             if touched.start > partition.visible_start {
                 partition.visible_start = touched.start;
                 let segments = &mut self.segments;
-                partition.release(|segment| segments.release(segment));
+                partition.release(|run| segments.release(run));
             }
         }
     }

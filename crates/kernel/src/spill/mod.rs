@@ -12,11 +12,13 @@
 //! then, and not before:              the log is trimmed to C, tail entries become runs, frames are freed (in slices),
 //!                                    what no checkpoint names any more is deleted
 //! ```
+//! A merge that is ready (`merge.rs`) rides on the next checkpoint.
 //! Where it stops: a put without space, or failed, is tried again every `RETRY_MS`. Nothing is given up meanwhile: reads go on, the
 //! tail fills, and admission refuses publishes when it is full.
 //! Invariant: numbers of segments and checkpoints are never used again, for other bytes.
 
 pub mod checkpoint;
+pub(crate) mod merge;
 pub mod read_blob;
 pub mod segment_index;
 pub mod segments;
@@ -36,6 +38,7 @@ use crate::shard::{BlobUse, Timer};
 use crate::state::capture::Captured;
 use bytes::Bytes;
 use checkpoint::LoadedCheckpoints;
+use merge::Merged;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError, WalOp};
 use model::planted::{Bug, planted};
 use model::{Lsn, Now, Offset, PartitionId};
@@ -97,6 +100,9 @@ struct Job {
     spent: Vec<Bytes>,
     /// Runs of the new segment that are still to take the place of tail entries.
     runs: Vec<(PartitionId, RunRef)>,
+    /// A merge that this checkpoint makes true: segments that go, and runs that are still to take the place of theirs.
+    merged: Option<Merged>,
+    merged_runs: Vec<(PartitionId, RunRef)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +151,16 @@ impl Spill {
         self.job.is_none() && !self.requested
     }
 
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// A number for a new segment.
+    pub(crate) fn take_segment_number(&mut self) -> u64 {
+        self.segment_next += 1;
+        self.segment_next - 1
+    }
+
     /// There is more to do for which no event must be waited.
     pub(crate) fn wants_slice(&self) -> bool {
         self.job.as_ref().is_some_and(|job| matches!(job.stage, Stage::Capturing | Stage::Moving))
@@ -155,6 +171,16 @@ fn total(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 
+/// What partitions are to know of a segment's runs.
+fn run_refs(index: &SegmentIndex) -> Vec<(PartitionId, RunRef)> {
+    let segment = index.number;
+    let run_ref = |(number, run): (usize, &Run)| {
+        let (first, end) = (run.first_offset, run.last_offset.plus(1));
+        (run.partition, RunRef { segment, run: number as u32, first, end })
+    };
+    index.runs.iter().enumerate().map(run_ref).collect()
+}
+
 impl Shard {
     /// Begins a spill if one is due; true when it did. Called when the open frame has just been closed, so that the state is that of the last closed
     /// frame.
@@ -163,9 +189,11 @@ impl Shard {
             return false;
         }
         let cut = self.state.applied;
-        let is_due = self.tail.bytes() >= self.config.tail_bytes_max / 2 || is_wanted || self.spill.requested;
+        let is_merged = self.merge.is_ready();
+        let is_due =
+            self.tail.bytes() >= self.config.tail_bytes_max / 2 || is_wanted || self.spill.requested || is_merged;
         let requested = std::mem::take(&mut self.spill.requested);
-        if !is_due || cut <= self.spill.done_lsn {
+        if !is_due || (cut <= self.spill.done_lsn && !is_merged) {
             return false;
         }
         let spill = &mut self.spill;
@@ -175,6 +203,14 @@ impl Shard {
         let checkpoint = spill.checkpoint_next;
         spill.checkpoint_next += 1;
         self.state.begin_capture(is_base);
+        let mut segments = self.segments.referred();
+        let merged = self.merge.take_ready();
+        if let Some(merged) = &merged {
+            segments.retain(|number| !merged.sources.contains(number));
+            segments.push(merged.index.number);
+            // Its number was taken before those of later spills.
+            segments.sort_unstable();
+        }
         spill.job = Some(Job {
             cut,
             needs: cut,
@@ -184,13 +220,15 @@ impl Shard {
             from: Some((PartitionId(0), Offset(0))),
             pieces: Vec::new(),
             objects: None,
-            segments: self.segments.referred(),
+            segments,
             index: None,
             checkpoint,
             name: BlobName { shard: self.config.shard, kind: BlobKind::Checkpoint, number: checkpoint },
             parts: Vec::new(),
             spent: Vec::new(),
             runs: Vec::new(),
+            merged,
+            merged_runs: Vec::new(),
         });
         true
     }
@@ -297,6 +335,11 @@ impl Shard {
 
     pub(crate) fn work_done(&mut self, done: WorkDone) {
         let shard = self.config.shard;
+        let done = match done {
+            WorkDone::MergeCopied(copied) => return self.merge_copied(copied),
+            WorkDone::MergeFinished(finished) => return self.merge_finished(finished),
+            done => done,
+        };
         let Some(job) = &mut self.spill.job else { return };
         match (job.stage, done) {
             (Stage::BuildingSegment, WorkDone::Segment { number, parts, index }) => {
@@ -377,13 +420,13 @@ impl Shard {
         self.effects.push_back(Effect::Wal(WalOp::Trim { below: job.cut.next() }));
         if let Some(index) = job.index.take() {
             self.figures.spills += 1;
-            let segment = index.number;
-            let run_ref = |(number, run): (usize, &Run)| {
-                let (first, end) = (run.first_offset, run.last_offset.plus(1));
-                (run.partition, RunRef { segment, run: number as u32, first, end })
-            };
-            job.runs = index.runs.iter().enumerate().map(run_ref).collect();
+            job.runs = run_refs(&index);
             self.segments.insert(index);
+        }
+        if let Some(merged) = &mut job.merged {
+            self.figures.merges += 1;
+            job.merged_runs = run_refs(&merged.index);
+            self.segments.insert(std::mem::take(&mut merged.index));
         }
         let shard = self.config.shard;
         for number in superseded {
@@ -398,7 +441,10 @@ impl Shard {
         let Some(job) = &mut self.spill.job else { return };
         let left = job.runs.len().saturating_sub(RUNS_A_SLICE);
         let runs = job.runs.split_off(left);
-        let is_last = job.runs.is_empty();
+        let left = job.merged_runs.len().saturating_sub(RUNS_A_SLICE - runs.len().min(RUNS_A_SLICE));
+        let merged_runs = job.merged_runs.split_off(left);
+        let is_last = job.runs.is_empty() && job.merged_runs.is_empty();
+        let merged = job.merged.take();
         for (id, run) in runs {
             let Some(partition) = self.state.partitions.get_mut(id) else { continue };
             let spilled = partition.tail.partition_point(|entry| self.tail.lsn(entry) <= cut);
@@ -410,9 +456,16 @@ impl Shard {
             }
             if run.end > partition.visible_start {
                 partition.runs.push(run);
-                self.segments.retain(run.segment);
+                self.segments.retain(&run);
             }
         }
+        if let Some(merged) = &merged {
+            for (id, run) in merged_runs {
+                self.merge_swap(id, run, &merged.sources);
+            }
+        }
+        let Some(job) = &mut self.spill.job else { return };
+        job.merged = merged;
         let mut freed = 0;
         while is_last
             && freed < BYTES_FREED_A_SLICE
@@ -429,12 +482,14 @@ impl Shard {
     fn end_spill(&mut self) {
         let Some(job) = self.spill.job.take() else { return };
         let shard = self.config.shard;
-        for number in self.segments.take_dead(&job.segments) {
+        let cold = &self.cold;
+        for number in self.segments.take_dead(&job.segments, |number| cold.reads(number)) {
             self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
         }
         if job.requested {
             self.effects.push_back(Effect::Wal(WalOp::Settle));
         }
+        self.merge.look_again();
     }
 
     fn delete_leftovers(&mut self) {
@@ -443,7 +498,7 @@ impl Shard {
         }
     }
 
-    fn delete_blob(&mut self, name: BlobName) {
+    pub(crate) fn delete_blob(&mut self, name: BlobName) {
         self.start_blob(BlobUse::Delete, BlobOp::Delete { name });
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The live segments: their indexes, and which of them still hold something.
 //!
-//! Owns: segment indexes in memory, a count of the runs that partitions still refer to. Must not know: how a segment is written.
+//! Owns: segment indexes in memory, a count of the runs that partitions still refer to and of their bytes. Must not know: how a segment is written.
 
 use crate::format::v1::segment::{Run, SegmentIndex};
 use crate::log::partition::RunRef;
@@ -17,8 +17,18 @@ pub struct Segments {
 #[derive(Debug)]
 struct Live {
     index: SegmentIndex,
-    /// Runs that a partition refers to.
+    /// Runs that a partition refers to, and their bytes.
     runs: u64,
+    run_bytes: u64,
+}
+
+/// What of a segment is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub data_bytes: u64,
+    /// Of runs that a partition refers to (whole, also where a trim has taken some of one).
+    pub live_bytes: u64,
+    pub live_runs: u64,
 }
 
 impl Segments {
@@ -34,21 +44,37 @@ impl Segments {
 
     pub fn insert(&mut self, index: SegmentIndex) {
         self.bytes += index.file_bytes;
-        self.live.insert(index.number, Live { index, runs: 0 });
+        self.live.insert(index.number, Live { index, runs: 0, run_bytes: 0 });
     }
 
-    /// A partition refers to one run more of this segment.
-    pub fn retain(&mut self, number: u64) {
-        if let Some(live) = self.live.get_mut(&number) {
+    /// A partition refers to this run.
+    pub fn retain(&mut self, run: &RunRef) {
+        if let Some(live) = self.live.get_mut(&run.segment) {
             live.runs += 1;
+            live.run_bytes += live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
         }
     }
 
-    /// A partition refers to one run less.
-    pub fn release(&mut self, number: u64) {
-        if let Some(live) = self.live.get_mut(&number) {
+    /// A partition refers to this run no more.
+    pub fn release(&mut self, run: &RunRef) {
+        if let Some(live) = self.live.get_mut(&run.segment) {
             live.runs = live.runs.saturating_sub(1);
+            let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
+            live.run_bytes = live.run_bytes.saturating_sub(bytes);
         }
+    }
+
+    /// Runs of a segment that a partition refers to.
+    pub fn live_runs(&self, number: u64) -> u64 {
+        self.live.get(&number).map_or(0, |live| live.runs)
+    }
+
+    /// Every segment, by number, and what of it is in use.
+    pub fn usages(&self) -> impl Iterator<Item = (u64, Usage)> {
+        self.live.iter().map(|(number, live)| {
+            let (data_bytes, live_bytes, live_runs) = (live.index.data_bytes, live.run_bytes, live.runs);
+            (*number, Usage { data_bytes, live_bytes, live_runs })
+        })
     }
 
     /// Numbers of the segments that some partition refers to, ascending.
@@ -56,12 +82,12 @@ impl Segments {
         self.live.iter().filter(|(_, live)| live.runs > 0).map(|(number, _)| *number).collect()
     }
 
-    /// Takes out what is neither referred to nor in `listed` (ascending).
-    pub fn take_dead(&mut self, listed: &[u64]) -> Vec<u64> {
+    /// Takes out what is neither referred to, nor in `listed` (ascending), nor being read.
+    pub fn take_dead(&mut self, listed: &[u64], is_read: impl Fn(u64) -> bool) -> Vec<u64> {
         let dead: Vec<u64> = self
             .live
             .iter()
-            .filter(|(number, live)| live.runs == 0 && listed.binary_search(number).is_err())
+            .filter(|(number, live)| live.runs == 0 && listed.binary_search(number).is_err() && !is_read(**number))
             .map(|(number, _)| *number)
             .collect();
         for number in &dead {

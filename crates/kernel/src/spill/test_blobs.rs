@@ -31,7 +31,9 @@ impl TestBlobs {
                 .filter(|(name, _)| name.shard == shard && name.kind == kind)
                 .map(|(name, file)| (*name, file.len() as u64))
                 .collect())),
-            BlobOp::Put { .. } | BlobOp::Delete { .. } => unreachable!("loading changes nothing"),
+            BlobOp::Put { .. } | BlobOp::PutPiece { .. } | BlobOp::Delete { .. } => {
+                unreachable!("loading changes nothing")
+            }
         }
     }
 }

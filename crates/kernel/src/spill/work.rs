@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a spill computes off the shard: laying out a segment, encoding a checkpoint. Pure: plan in, bytes out.
+//! What spills and merges compute off the shard: laying out a segment, copying into one, encoding a checkpoint. Pure: plan in,
+//! bytes out.
 //!
 //! Owns: the plans, their outcome, the order of bytes. Must not know: when a spill is due, or whether it went well.
 
 use crate::format::v1::checkpoint::{self, CheckpointState, ObjectKey};
 use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
+use crate::log::read::{self, BlockRange};
 use bytes::Bytes;
 use model::media::{BlobKind, BlobName};
-use model::{Lsn, Offset, PartitionId, ShardEpoch, ShardId};
+use model::{Corrupt, Lsn, Offset, PartitionId, ShardEpoch, ShardId};
 
 /// Pure computation to be run off the shard.
 #[derive(Debug)]
 pub enum Work {
     BuildSegment(SegmentPlan),
     EncodeCheckpoint(CheckpointPlan),
+    MergeCopy(MergeCopy),
+    MergeFinish(Box<SegmentWriter>),
 }
 
 /// Its result.
@@ -29,6 +33,38 @@ pub enum WorkDone {
         number: u64,
         parts: Vec<Bytes>,
     },
+    MergeCopied(MergeCopied),
+    MergeFinished(MergeFinished),
+}
+
+/// Blocks of a segment to be copied into another one.
+#[derive(Debug)]
+pub struct MergeCopy {
+    pub writer: Box<SegmentWriter>,
+    /// Where they were read from.
+    pub name: BlobName,
+    pub range: BlockRange,
+    pub bytes: Bytes,
+    /// They go on with the run of what was copied last.
+    pub joined: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct MergeCopied {
+    pub writer: Box<SegmentWriter>,
+    /// To be put next; often none.
+    pub parts: Vec<Bytes>,
+    pub source: u64,
+    /// Damage: nothing of this may be used.
+    pub outcome: Result<(), Corrupt>,
+}
+
+/// The end of a merged segment.
+#[derive(Debug)]
+pub struct MergeFinished {
+    pub parts: Vec<Bytes>,
+    pub index: SegmentIndex,
 }
 
 /// What shall stand in a segment.
@@ -88,6 +124,11 @@ impl Work {
         match self {
             Work::BuildSegment(plan) => build_segment(plan),
             Work::EncodeCheckpoint(plan) => encode_checkpoint(plan),
+            Work::MergeCopy(copy) => WorkDone::MergeCopied(merge_copy(copy)),
+            Work::MergeFinish(writer) => {
+                let (parts, index) = writer.finish();
+                WorkDone::MergeFinished(MergeFinished { parts, index })
+            }
         }
     }
 }
@@ -104,6 +145,38 @@ fn build_segment(mut plan: SegmentPlan) -> WorkDone {
     }
     let (parts, index) = writer.finish();
     WorkDone::Segment { number: plan.number, parts, index }
+}
+
+fn merge_copy(copy: MergeCopy) -> MergeCopied {
+    let MergeCopy { mut writer, name, range, bytes, joined } = copy;
+    if !joined {
+        writer.end_run();
+    }
+    let outcome = copy_blocks(&mut writer, name, &range, &bytes);
+    MergeCopied { parts: writer.take_parts(), writer, source: range.segment, outcome }
+}
+
+/// Only bytes that their checksum proves are copied: damage must not get a new checksum.
+fn copy_blocks(writer: &mut SegmentWriter, name: BlobName, range: &BlockRange, bytes: &Bytes) -> Result<(), Corrupt> {
+    let mut at = 0;
+    for block in &range.blocks {
+        let end = at + block.bytes as usize;
+        let block_bytes = bytes.slice(at..end);
+        block.check(name, &block_bytes)?;
+        for batch in read::Walk::of(&block_bytes) {
+            let why = || "no well-formed record batch stands here".to_owned();
+            let place = |pos: usize| Corrupt { name: name.to_string(), at: block.pos + pos as u64, why: why() };
+            let (pos, header) = batch.map_err(place)?;
+            let batch = block_bytes.slice(pos..pos + header.bytes);
+            // A batch without times has that of its block, which counts from when it was appended.
+            let stated = header.max_timestamp_ms;
+            let max_timestamp_ms = if stated >= 0 { stated } else { block.max_timestamp_ms };
+            let last_offset = Offset(header.next_offset().0 - 1);
+            writer.push(range.partition, &batch, header.base_offset, last_offset, max_timestamp_ms);
+        }
+        at = end;
+    }
+    Ok(())
 }
 
 fn encode_checkpoint(mut plan: CheckpointPlan) -> WorkDone {

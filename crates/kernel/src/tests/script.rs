@@ -417,6 +417,7 @@ scripts!(
     topics,
     two_shards,
     spill_and_cold_reads,
+    merges,
     rotten_segment,
     admission,
     disk_full,

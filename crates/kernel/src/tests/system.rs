@@ -31,6 +31,8 @@ pub struct TestWal {
 #[derive(Clone, Debug, Default)]
 pub struct TestBlobs {
     pub files: BTreeMap<BlobName, Vec<u8>>,
+    /// In pieces, not whole yet.
+    begun: BTreeMap<BlobName, Vec<u8>>,
     waiting: VecDeque<(BlobTag, BlobOp)>,
     pub no_space: bool,
     was_short: bool,
@@ -44,6 +46,19 @@ impl TestBlobs {
             BlobOp::Put { name, .. } if self.no_space => {
                 self.was_short = true;
                 BlobDone::Put(Err(MediaError::NoSpace { name: name.to_string() }))
+            }
+            BlobOp::PutPiece { name, at, parts, is_last } => {
+                let mut bytes = self.begun.remove(&name).unwrap_or_default();
+                assert_eq!(bytes.len() as u64, at, "pieces come one after another");
+                bytes.extend_from_slice(&parts.concat());
+                if is_last {
+                    return match self.run(BlobOp::Put { name, parts: vec![bytes.into()] }) {
+                        BlobDone::Put(outcome) => BlobDone::PutPiece(outcome),
+                        other => other,
+                    };
+                }
+                self.begun.insert(name, bytes);
+                BlobDone::PutPiece(Ok(()))
             }
             BlobOp::Put { name, parts } => {
                 let bytes = parts.concat();
@@ -69,6 +84,7 @@ impl TestBlobs {
                 BlobDone::Listed(Ok(of.map(|(name, file)| (*name, file.len() as u64)).collect()))
             }
             BlobOp::Delete { name } => {
+                self.begun.remove(&name);
                 self.files.remove(&name);
                 BlobDone::Deleted(Ok(()))
             }
@@ -342,6 +358,7 @@ impl System {
             wal.epoch += 1;
             lost.insert((ShardId(index as u32), wal.next));
             member.blobs.waiting.clear();
+            member.blobs.begun.clear();
             member.work.clear();
             member.shard = open(&member.config, &member.wal, &mut member.blobs, self.now)?;
         }

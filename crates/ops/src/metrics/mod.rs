@@ -109,9 +109,12 @@ const CLOSE_REASONS: [(CloseReason, &str); 4] = [
 pub enum Making {
     Segment = 0,
     Checkpoint = 1,
+    /// A step of a merge of segments.
+    Merge = 2,
 }
 
-const MAKINGS: [(Making, &str); 2] = [(Making::Segment, "segment"), (Making::Checkpoint, "checkpoint")];
+const MAKINGS: [(Making, &str); 3] =
+    [(Making::Segment, "segment"), (Making::Checkpoint, "checkpoint"), (Making::Merge, "merge")];
 
 /// Figures of one kind of background work.
 #[derive(Debug, Default)]

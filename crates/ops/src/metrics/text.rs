@@ -288,7 +288,7 @@ impl Scrape {
         for (name, of, help, figure) in levels {
             page.levels(name, of, help, per_shard(figure))?;
         }
-        let counts: [(&str, Of, &str, ShardFigure); 13] = [
+        let counts: [(&str, Of, &str, ShardFigure); 14] = [
             ("appended_batches", Of::Things, "Batches appended", |f| f.appended_batches),
             ("appended_records", Of::Things, "Records appended", |f| f.appended_records),
             ("appended", Of::Bytes, "Size of batches appended", |f| f.appended_bytes),
@@ -297,6 +297,7 @@ impl Scrape {
             ("spills", Of::Things, "Spills of the memory tail to a segment", |f| f.spills),
             ("spill_failures", Of::Things, "Spills that failed and are tried again", |f| f.spill_failures),
             ("checkpoints", Of::Things, "Checkpoints written", |f| f.checkpoints),
+            ("merges", Of::Things, "Merges of segments that took effect", |f| f.merges),
             ("retention_removed", Of::Bytes, "Stored bytes that retention has removed", |f| f.retention_bytes),
             ("parked_publishes", Of::Things, "Publishes that had to wait for room in the tail", |f| f.parked_publishes),
             ("duplicate_publishes", Of::Things, "Repeated batches of idempotent producers, not appended again", |f| {

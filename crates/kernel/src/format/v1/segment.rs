@@ -134,6 +134,7 @@ impl Block {
 }
 
 /// Lays a segment out, batch by batch.
+#[derive(Debug)]
 pub struct SegmentWriter {
     head: FileHead,
     parts: Vec<Bytes>,
@@ -233,6 +234,16 @@ impl SegmentWriter {
             self.block_from = Some(self.staged.len());
         }
         self.staged.extend_from_slice(batch);
+    }
+
+    /// Takes what is laid out and does not change any more.
+    pub fn take_parts(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.parts)
+    }
+
+    /// No batch was added.
+    pub fn is_empty(&self) -> bool {
+        self.index.runs.is_empty()
     }
 
     /// The next batch begins a run of its own, though it is of the same partition: what lies between stands in another segment, or

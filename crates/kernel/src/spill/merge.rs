@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Merges: what is alive in several segments is copied into one, and they go. So runs stay large, files few, and the space of
+//! records that were trimmed or deleted comes back.
+//!
+//! Owns: which segments are merged and when, the order of a merge. Must not know: layouts (`format/v1/segment.rs`), how blobs are
+//! kept.
+//!
+//! ```text
+//! look for the next live blocks of the sources, by partition and offset      (slices)
+//!   -> read them -> check and copy them (Work) -> put what has come together as a piece -> look on
+//! end: footer (Work) -> put the last piece: the new segment is durable
+//! prove that it holds every live run of the sources                          (slices)
+//! ride: the next checkpoint names the new segment and not its sources        (spill/mod.rs)
+//! then, and not before: partitions refer to the new runs, the sources are deleted
+//! ```
+//! One merge at a time, one operation of it at a time: that is its pace, and it never holds more than a read and a part or two.
+//! Whatever goes wrong, the merge is given up and nothing has changed: the sources stay. A source in which something rotten was
+//! found is not merged again in this life.
+//!
+//! Which: among segments whose runs are small on average, `FAN_IN` of one size class (powers of four of their live bytes), so
+//! each byte is copied about once a class; else segments more than half of whose bytes are dead. Large runs are left alone: copying
+//! them would gain nothing. A merge begins only while no spill is under way, because then the runs of its sources only ever get fewer.
+
+use crate::effect::Effect;
+use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
+use crate::log::partition::RunRef;
+use crate::log::read::{self, BlockRange};
+use crate::shard::{BlobUse, Shard};
+use crate::spill::segments::{Segments, Usage};
+use crate::spill::work::{MergeCopied, MergeCopy, MergeFinished, Work};
+use bytes::Bytes;
+use model::media::{BlobKind, BlobName, BlobOp, MediaError};
+use model::planted::{Bug, planted};
+use model::{Offset, PartitionId};
+use std::collections::BTreeSet;
+
+/// Segments of one size class that are merged into one; and most that are.
+const FAN_IN: usize = 4;
+const SOURCES_MAX: usize = 16;
+/// Runs of this size on average are large: reading them is sequential.
+const RUN_BYTES_LARGE: u64 = 256 * 1024;
+/// No segment grows beyond this by merging.
+const MERGED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Dead bytes are worth a copy from here on.
+const DEAD_BYTES_MIN: u64 = 64 * 1024;
+/// Work of one slice.
+const PARTITIONS_A_SLICE: usize = 2_048;
+const RUNS_A_SLICE: usize = 512;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Merge {
+    job: Option<Job>,
+    /// Whole, durable and proven: waits for a checkpoint.
+    ready: Option<Merged>,
+    /// Something has changed since segments were last looked through.
+    look: bool,
+    /// In these something could not be read.
+    left_alone: BTreeSet<u64>,
+}
+
+/// A merge under way.
+#[derive(Debug)]
+struct Job {
+    number: u64,
+    sources: BTreeSet<u64>,
+    stage: Stage,
+    /// Where to look on; `None`: all is copied.
+    from: Option<(PartitionId, Offset)>,
+    /// Where the last range that was copied ends.
+    copied: Option<(PartitionId, Offset)>,
+    /// Not here while a computation has it.
+    writer: Option<Box<SegmentWriter>>,
+    written: u64,
+    index: Option<SegmentIndex>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Looking,
+    Waiting,
+    PuttingLast,
+    /// The run of the new segment to be looked at next, and how many live runs of the sources are found to be in it so far.
+    Proving {
+        run: usize,
+        found: u64,
+    },
+}
+
+/// A merge that is done but for the checkpoint.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    pub index: SegmentIndex,
+    pub sources: BTreeSet<u64>,
+}
+
+impl Merge {
+    /// Segments, or what is alive in them, have changed.
+    pub(crate) fn look_again(&mut self) {
+        self.look = true;
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// For the checkpoint that begins now.
+    pub(crate) fn take_ready(&mut self) -> Option<Merged> {
+        self.ready.take()
+    }
+
+    /// There is more to do for which no event must be waited.
+    pub(crate) fn wants_slice(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| matches!(job.stage, Stage::Looking | Stage::Proving { .. }))
+    }
+}
+
+/// Which segments to merge now, if any: ascending numbers.
+fn choose(segments: &Segments, left_alone: &BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+    let candidates: Vec<(u64, Usage)> =
+        segments.usages().filter(|(number, usage)| usage.live_runs > 0 && !left_alone.contains(number)).collect();
+    let has_small_runs = |usage: &Usage| usage.live_bytes / usage.live_runs < RUN_BYTES_LARGE;
+    let mut by_class: Vec<(u32, u64, Usage)> = candidates
+        .iter()
+        .filter(|(_, usage)| has_small_runs(usage))
+        .map(|(number, usage)| (usage.live_bytes.max(1).ilog2() / 2, *number, *usage))
+        .collect();
+    by_class.sort_by_key(|(class, number, _)| (*class, *number));
+    for class in by_class.chunk_by(|(a, _, _), (b, _, _)| a == b) {
+        let taken = within_bounds(class.iter().map(|(_, number, usage)| (*number, *usage)));
+        if taken.len() >= FAN_IN {
+            return Some(taken);
+        }
+    }
+    let is_half_dead =
+        |usage: &Usage| usage.data_bytes.saturating_sub(usage.live_bytes) >= usage.live_bytes.max(DEAD_BYTES_MIN);
+    let half_dead = within_bounds(candidates.into_iter().filter(|(_, usage)| is_half_dead(usage)));
+    (!half_dead.is_empty()).then_some(half_dead)
+}
+
+/// The first of them, as many as one merge may take.
+fn within_bounds(candidates: impl Iterator<Item = (u64, Usage)>) -> BTreeSet<u64> {
+    let mut bytes = 0;
+    candidates
+        .take(SOURCES_MAX)
+        .take_while(|(_, usage)| {
+            bytes += usage.live_bytes;
+            bytes <= MERGED_BYTES_MAX
+        })
+        .map(|(number, _)| number)
+        .collect()
+}
+
+impl Shard {
+    /// Goes on with a merge as far as it can without an event, or begins one.
+    pub(crate) fn merge_step(&mut self) {
+        match self.merge.job.as_ref().map(|job| job.stage) {
+            None => self.merge_start(),
+            Some(Stage::Looking) => self.merge_look(),
+            Some(Stage::Proving { run, found }) => self.merge_prove(run, found),
+            Some(Stage::Waiting | Stage::PuttingLast) => {}
+        }
+    }
+
+    fn merge_start(&mut self) {
+        if !self.merge.look || self.merge.ready.is_some() || self.spill.is_under_way() || self.spill.no_space() {
+            return;
+        }
+        self.merge.look = false;
+        let Some(sources) = choose(&self.segments, &self.merge.left_alone) else { return };
+        let number = self.spill.take_segment_number();
+        let writer = SegmentWriter::new(self.merge_name(number), self.epoch);
+        self.merge.job = Some(Job {
+            number,
+            sources,
+            stage: Stage::Looking,
+            from: Some((PartitionId(0), Offset(0))),
+            copied: None,
+            writer: Some(Box::new(writer)),
+            written: 0,
+            index: None,
+        });
+        self.merge_look();
+    }
+
+    fn merge_name(&self, number: u64) -> BlobName {
+        BlobName { shard: self.config.shard, kind: BlobKind::Segment, number }
+    }
+
+    /// Finds the next live blocks of a source and asks for them; or, when there are none, ends the segment.
+    fn merge_look(&mut self) {
+        for _ in 0..PARTITIONS_A_SLICE {
+            let Some(job) = &mut self.merge.job else { return };
+            let Some((id, offset)) = job.from else { return self.merge_end() };
+            let Some(partition) =
+                self.state.partitions.ids_from(id).next().and_then(|id| self.state.partitions.get(id))
+            else {
+                job.from = None;
+                continue;
+            };
+            let offset = if partition.id == id { offset } else { Offset(0) };
+            if planted(Bug::MergeLosesRun) && partition.id.0 % 2 == 1 {
+                job.from = Some((PartitionId(partition.id.0 + 1), Offset(0)));
+                continue;
+            }
+            let offset = offset.max(partition.visible_start);
+            let at = partition.run_index(offset);
+            let found = partition.runs[at..].iter().position(|run| job.sources.contains(&run.segment));
+            let Some((at, run_ref)) = found.and_then(|found| Some((at + found, partition.runs.get(at + found)?)))
+            else {
+                job.from = Some((PartitionId(partition.id.0 + 1), Offset(0)));
+                continue;
+            };
+            let Some((index, run)) = self.segments.run(run_ref) else {
+                return self.merge_give_up(None);
+            };
+            let begin = offset.max(run_ref.first);
+            let range = read::blocks_of_run(partition.id, run_ref, index, run, begin, read::COLD_READ_BYTES_MAX);
+            // Another segment may hold what lies between two runs of the sources; then they stay two.
+            let joined = job.copied.is_some_and(|(before, end)| {
+                before == partition.id
+                    && (begin > run_ref.first || at.checked_sub(1).is_some_and(|at| partition.runs[at].end == end))
+            });
+            job.stage = Stage::Waiting;
+            job.from = Some((partition.id, range.end));
+            job.copied = Some((partition.id, range.end));
+            let op = BlobOp::Get {
+                name: BlobName { shard: self.config.shard, kind: BlobKind::Segment, number: range.segment },
+                at: range.at(),
+                len: range.bytes(),
+            };
+            return self.start_blob(BlobUse::MergeRead { range, joined }, op);
+        }
+    }
+
+    pub(crate) fn merge_read_done(&mut self, range: BlockRange, joined: bool, got: Result<Bytes, MediaError>) {
+        let Some(job) = &mut self.merge.job else { return };
+        let name = BlobName { shard: self.config.shard, kind: BlobKind::Segment, number: range.segment };
+        match (got, job.writer.take()) {
+            (Ok(bytes), Some(writer)) if bytes.len() == range.bytes() as usize => {
+                let copy = MergeCopy { writer, name, range, bytes, joined };
+                self.effects.push_back(Effect::Work(Work::MergeCopy(copy)));
+            }
+            _ => self.merge_give_up(Some(range.segment)),
+        }
+    }
+
+    pub(crate) fn merge_copied(&mut self, done: MergeCopied) {
+        let Some(job) = &mut self.merge.job else { return };
+        let MergeCopied { writer, parts, source, outcome } = done;
+        job.writer = Some(writer);
+        if outcome.is_err() {
+            self.figures.corrupt_reads += 1;
+            return self.merge_give_up(Some(source));
+        }
+        if parts.is_empty() {
+            job.stage = Stage::Looking;
+            return self.merge_look();
+        }
+        self.merge_put(parts, false);
+    }
+
+    fn merge_put(&mut self, parts: Vec<Bytes>, is_last: bool) {
+        let Some(job) = &mut self.merge.job else { return };
+        let at = job.written;
+        job.written += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        let name = BlobName { shard: self.config.shard, kind: BlobKind::Segment, number: job.number };
+        self.start_blob(BlobUse::MergePut, BlobOp::PutPiece { name, at, parts, is_last });
+    }
+
+    pub(crate) fn merge_put_done(&mut self, outcome: Result<(), MediaError>) {
+        let Some(job) = &mut self.merge.job else { return };
+        match (outcome, job.stage) {
+            (Err(_), _) => self.merge_give_up(None),
+            (Ok(()), Stage::PuttingLast) => job.stage = Stage::Proving { run: 0, found: 0 },
+            (Ok(()), _) => {
+                job.stage = Stage::Looking;
+                self.merge_look();
+            }
+        }
+    }
+
+    /// All is copied: the footer is next.
+    fn merge_end(&mut self) {
+        let Some(job) = &mut self.merge.job else { return };
+        job.stage = Stage::Waiting;
+        match job.writer.take() {
+            Some(writer) if !writer.is_empty() => {
+                self.effects.push_back(Effect::Work(Work::MergeFinish(writer)));
+            }
+            // All of it died meanwhile.
+            _ => self.merge_give_up(None),
+        }
+    }
+
+    pub(crate) fn merge_finished(&mut self, done: MergeFinished) {
+        let Some(job) = &mut self.merge.job else { return };
+        job.index = Some(done.index);
+        job.stage = Stage::PuttingLast;
+        self.merge_put(done.parts, true);
+    }
+
+    /// Counts, run by run, what the new segment takes over. Runs of the sources only get fewer, so what has been counted covers
+    /// what is alive at the end, or the merge has missed something and must not replace them.
+    fn merge_prove(&mut self, from: usize, mut found: u64) {
+        let Some(job) = &mut self.merge.job else { return };
+        let Some(index) = &job.index else { return };
+        let to = (from + RUNS_A_SLICE).min(index.runs.len());
+        for run in &index.runs[from..to] {
+            let Some(partition) = self.state.partitions.get(run.partition) else { continue };
+            let (first, end) = (run.first_offset, run.last_offset.plus(1));
+            found += replaced(&partition.runs, first, end, &job.sources).len() as u64;
+        }
+        if to < index.runs.len() {
+            job.stage = Stage::Proving { run: to, found };
+            return;
+        }
+        let alive: u64 = job.sources.iter().map(|source| self.segments.live_runs(*source)).sum();
+        if found < alive && !planted(Bug::MergeLosesRun) {
+            debug_assert!(false, "a merge found {found} of {alive} live runs");
+            return self.merge_give_up(None);
+        }
+        if let Some(Job { index: Some(index), sources, .. }) = self.merge.job.take() {
+            self.merge.ready = Some(Merged { index, sources });
+        }
+    }
+
+    /// Nothing has changed but that a number is used. `rotten`: a source that is not to be tried again.
+    fn merge_give_up(&mut self, rotten: Option<u64>) {
+        let Some(job) = self.merge.job.take() else { return };
+        // One that is gone because all of it died is not rotten.
+        self.merge.left_alone.extend(rotten.filter(|number| self.segments.index(*number).is_some()));
+        let name = self.merge_name(job.number);
+        self.delete_blob(name);
+    }
+
+    /// The checkpoint that names the new segment is durable: its runs take the place of the sources'.
+    pub(crate) fn merge_swap(&mut self, id: PartitionId, run: RunRef, sources: &BTreeSet<u64>) {
+        let Some(partition) = self.state.partitions.get_mut(id) else { return };
+        let place = replaced(&partition.runs, run.first, run.end, sources);
+        if place.is_empty() {
+            return;
+        }
+        self.segments.retain(&run);
+        let at = place.start;
+        let gone: Vec<RunRef> = partition.runs.splice(place, [run]).collect();
+        // What a trim has taken off the front of a source's run is not in the new one.
+        debug_assert!(at == 0 || partition.runs[at - 1].end <= partition.runs[at].first);
+        gone.iter().for_each(|run| self.segments.release(run));
+    }
+}
+
+/// Where in a partition's runs those of the sources stand that a run from `first` to `end` takes over.
+fn replaced(runs: &[RunRef], first: Offset, end: Offset, sources: &BTreeSet<u64>) -> std::ops::Range<usize> {
+    let from = runs.partition_point(|run| run.end <= first);
+    let count = runs[from..].iter().take_while(|run| run.first < end && sources.contains(&run.segment)).count();
+    from..from + count
+}
