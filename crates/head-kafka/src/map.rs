@@ -473,24 +473,40 @@ fn topic_settings(config: &TopicConfig) -> TopicSettings {
     }
 }
 
-/// A topic to be changed from what it is in the catalog, and where to ask for it.
+/// A topic whose settings are to be changed from what they are in the catalog, and where to ask for it.
 pub fn alter(
     catalog: &Catalog,
     who: &Ctx,
     topic: &Topic,
     config: &TopicConfig,
+    validate_only: bool,
+) -> (ShardId, Command) {
+    let alter = AlterTopic { settings: topic_settings(config), validate_only, ..unaltered(topic) };
+    (catalog.cell(who.namespace), Command::AlterTopic(alter))
+}
+
+/// A topic that is to have so many partitions, and where to ask for it.
+pub fn grow(
+    catalog: &Catalog,
+    who: &Ctx,
+    topic: &Topic,
     partition_count: u32,
     validate_only: bool,
 ) -> (ShardId, Command) {
-    let alter = AlterTopic {
+    let alter = AlterTopic { partition_count, validate_only, ..unaltered(topic) };
+    (catalog.cell(who.namespace), Command::AlterTopic(alter))
+}
+
+fn unaltered(topic: &Topic) -> AlterTopic {
+    let partition_count = topic.partitions.len() as u32;
+    AlterTopic {
         topic: topic.id,
         seen: topic.settings.clone(),
-        seen_partition_count: topic.partitions.len() as u32,
-        settings: topic_settings(config),
+        seen_partition_count: partition_count,
+        settings: topic.settings.clone(),
         partition_count,
-        validate_only,
-    };
-    (catalog.cell(who.namespace), Command::AlterTopic(alter))
+        validate_only: false,
+    }
 }
 
 pub fn delete(catalog: &Catalog, who: &Ctx, topic: &Topic) -> (ShardId, Command) {

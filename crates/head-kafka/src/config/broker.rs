@@ -51,7 +51,7 @@ pub fn find_changeable(name: &str, for_all: bool) -> Result<Option<&'static Defi
 }
 
 /// What the settings do that are the node's own under another name. The rest does nothing.
-const DOES: &[(&str, &str)] = &[
+pub const DOES: &[(&str, &str)] = &[
     ("advertised.listeners", "Acts. The node's kafka.advertise, or the address that the client came to."),
     ("auto.create.topics.enable", "Acts. The node's kafka.auto_create_topics."),
     ("broker.id", "Acts. This node's number."),
@@ -59,9 +59,9 @@ const DOES: &[(&str, &str)] = &[
     ("default.replication.factor", "Acts. There is one copy, on this node."),
     ("fetch.max.bytes", "Acts. The node's kafka.fetch_bytes_max."),
     ("group.initial.rebalance.delay.ms", "Acts. A new group never waits for more members."),
-    ("group.max.session.timeout.ms", "Acts. A member that asks for more is refused."),
-    ("group.max.size", "Acts. A member beyond it is refused."),
-    ("group.min.session.timeout.ms", "Acts. A member that asks for less is refused."),
+    ("group.max.session.timeout.ms", "Acts. The node's kafka.group_session_timeout_ms_max."),
+    ("group.max.size", "Acts. The node's kafka.group_members_max."),
+    ("group.min.session.timeout.ms", "Acts. The node's kafka.group_session_timeout_ms_min."),
     ("listeners", "Acts. The node's kafka.bind, or its [[kafka.listener]] tables."),
     ("log.dirs", "Acts. The node's data_dir."),
     ("log.retention.check.interval.ms", "Acts. The node's retention.check_ms."),
@@ -72,9 +72,9 @@ const DOES: &[(&str, &str)] = &[
     ),
     ("node.id", "Acts. This node's number."),
     ("num.partitions", "Acts. The node's kafka.default_partitions."),
-    ("offset.metadata.max.bytes", "Acts. A longer text beside a committed offset is refused."),
-    ("offsets.retention.check.interval.ms", "Acts. How often forgotten offsets are looked for."),
-    ("offsets.retention.minutes", "Acts. Offsets of a group that has been empty for this long are forgotten."),
+    ("offset.metadata.max.bytes", "Acts. The node's kafka.offset_metadata_bytes_max."),
+    ("offsets.retention.check.interval.ms", "Acts. The node's kafka.offsets_check_ms."),
+    ("offsets.retention.minutes", "Acts. The node's kafka.offsets_retention_ms."),
     ("producer.id.expiration.ms", "The node's producer.expiry_ms acts; a value given while it runs does not."),
     ("socket.request.max.bytes", "Acts. The node's kafka.request_bytes_max."),
 ];

@@ -14,5 +14,6 @@ mod partitions;
 mod plain_kernel;
 mod produce;
 mod session;
+mod settings_page;
 mod shards;
 mod topics;

@@ -168,8 +168,7 @@ impl Running {
         let given = topic.settings.stored.iter().cloned().collect();
         let given = change::apply(&given, &changes, self.is_complete, &topic::RULES)?;
         let config = TopicConfig::of(&given).map_err(|message| (ErrorCode::InvalidConfig, message))?;
-        let count = topic.partitions.len() as u32;
-        Ok(map::alter(cx.catalog, cx.who, topic, &config, count, self.validate_only))
+        Ok(map::alter(cx.catalog, cx.who, topic, &config, self.validate_only))
     }
 
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, reply: Reply) -> Option<Outcome> {

@@ -4,7 +4,6 @@
 //! `timeout_ms` is not looked at: the answer comes when the new partitions can be used.
 
 use super::{Cx, Outcome, first_error};
-use crate::config::TopicConfig;
 use crate::errors;
 use crate::map::{self, Refusal};
 use crate::wire::messages::create_partitions::{
@@ -106,8 +105,7 @@ fn plan(cx: &Cx<'_>, wanted: &CreatePartitionsTopic, validate_only: bool) -> Res
             return invalid(format!("Every partition has one replica, on broker {}.", cx.settings.node_id));
         }
     }
-    let config = TopicConfig::stored(&topic.settings.stored);
-    Ok(map::alter(cx.catalog, cx.who, topic, &config, count as u32, validate_only))
+    Ok(map::grow(cx.catalog, cx.who, topic, count as u32, validate_only))
 }
 
 impl Running {
