@@ -155,6 +155,15 @@ impl Live {
             live.state = State::Stable;
         }
         for member in note.members {
+            let is_twice = live.members.contains_key(&member.member_id)
+                || member
+                    .group_instance_id
+                    .as_ref()
+                    .is_some_and(|instance_id| live.by_instance.contains_key(instance_id));
+            if is_twice {
+                // No note of ours. It is kept as it is; the group goes on with the first.
+                continue;
+            }
             let protocols = live.protocol_name.clone().map(|name| (name, member.metadata));
             live.add(
                 member.member_id,

@@ -6,8 +6,8 @@ use super::desk::{Answered, Desk, replayed, snapshot, topic_id};
 use super::script::subscription;
 use crate::coordinator::GroupSettings;
 use crate::coordinator::messages::{
-    Answer, Ask, Assignment, Commit, CommitPartition, CommitTopic, Delete, Heartbeat, Join, Leave, LeavingMember, List,
-    Protocol, Sync,
+    Answer, Ask, Assignment, Commit, CommitPartition, CommitTopic, Delete, Describe, Heartbeat, Join, Leave,
+    LeavingMember, List, Protocol, Sync,
 };
 use crate::wire::Text;
 use bytes::Bytes;
@@ -311,6 +311,25 @@ fn who_was_told_an_id_and_never_comes_is_forgotten() {
     assert!(desk.groups.stored.bytes < 50_000);
     desk.advance(30_000);
     assert_eq!((desk.groups.stored.len(), desk.groups.stored.bytes, desk.groups.timers.len()), (0, 0, 1));
+}
+
+#[test]
+fn a_note_that_names_a_member_twice_is_taken_for_one() {
+    let mut value = b"\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\x09consumer\x06range\0\x04".to_vec();
+    for (id, instance) in [(b"\x02a", &b"\x02i"[..]), (b"\x02a", b"\0"), (b"\x02b", b"\x02i")] {
+        value.extend([&id[..], instance, b"\x02c\x03/h\0\0\0\x64\0\0\0\x64\x03me\x03as\0"].concat());
+    }
+    value.push(0);
+    let key = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0g");
+    let mut desk = Desk::new(GroupSettings::default());
+    desk.notes.insert(key, value.into());
+    desk.restart();
+    let describe = Ask::Describe(Describe { group: Text::from("g") });
+    let answers = desk.ask(0, &describe);
+    let Answer::Described(described) = &answers[0].2 else { panic!("{answers:?}") };
+    assert_eq!((described.state.as_str(), described.members.len()), ("Stable", 1));
+    desk.advance(1_000);
+    assert_eq!(desk.groups.timers.len(), 1);
 }
 
 proptest! {
