@@ -3,7 +3,7 @@
 //!
 //! The unit: `systemd-analyze verify` with the built broker in the place of the installed one; any word of it is a failure, because
 //! an option that it does not know is only a warning to it. The container: built by whatever builder works here, then asked for its
-//! version. The dashboard is checked by the tests of `ops`, which know the names of all figures.
+//! version; that it is built with the repository's own toolchain is checked in any case. The dashboard is checked by the tests of `ops`, which know the names of all figures.
 
 use crate::process;
 use crate::programs;
@@ -15,6 +15,7 @@ use std::process::Command;
 const UNIT: &str = "deploy/systemd/polylog.service";
 const INSTALLED: &str = "/usr/bin/polylog";
 const CONTAINERFILE: &str = "deploy/Containerfile";
+const TOOLCHAIN: &str = "rust-toolchain.toml";
 /// Name of the image that the step makes.
 const IMAGE: &str = "polylog-xtask-deploy";
 /// Programs that build a Containerfile, first choice first, and a command that fails where they cannot.
@@ -27,6 +28,7 @@ pub fn step(workspace: &Workspace, report: &mut Report) {
         return report.fail("broker build", &kept.output);
     }
     unit(workspace, report);
+    report.check("container toolchain", toolchain(workspace));
     container(workspace, report);
 }
 
@@ -57,6 +59,23 @@ fn with_broker(unit: &str, broker: &Path) -> Result<String, String> {
         return Err(format!("{UNIT}: one line ExecStart={INSTALLED} is expected, found {starts}"));
     }
     Ok(unit.replace(INSTALLED, &broker.display().to_string()))
+}
+
+/// The image that builds is of the version that the repository names.
+fn toolchain(workspace: &Workspace) -> Result<(), String> {
+    let read = |file: &str| std::fs::read_to_string(workspace.root.join(file)).map_err(|why| format!("{file}: {why}"));
+    builds_with(&read(CONTAINERFILE)?, &read(TOOLCHAIN)?)
+}
+
+fn builds_with(containerfile: &str, toolchain: &str) -> Result<(), String> {
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
+    let channel = channel.ok_or_else(|| format!("{TOOLCHAIN} names no channel"))?;
+    let minor = channel.rsplit_once('.').map_or(channel, |(minor, _)| minor);
+    let image = containerfile.lines().find_map(|line| line.strip_prefix("ARG RUST_IMAGE=rust:"));
+    match image {
+        Some(image) if image.split('-').next() == Some(minor) => Ok(()),
+        _ => Err(format!("{CONTAINERFILE} builds with rust:{}, not rust:{minor}", image.unwrap_or("?"))),
+    }
 }
 
 fn container(workspace: &Workspace, report: &mut Report) {
@@ -116,6 +135,14 @@ mod tests {
         let unit = "[Service]\nExecStart=/usr/bin/polylog serve\n";
         assert_eq!(with_broker(unit, Path::new("/x/polylog")).unwrap(), "[Service]\nExecStart=/x/polylog serve\n");
         assert!(with_broker("[Service]\nExecStart=/bin/false\n", Path::new("/x/polylog")).is_err());
+    }
+
+    #[test]
+    fn the_image_that_builds_is_of_the_toolchains_version() {
+        let toolchain = "[toolchain]\nchannel = \"1.95.0\"\n";
+        assert_eq!(builds_with("ARG RUST_IMAGE=rust:1.95-slim-trixie\n", toolchain), Ok(()));
+        assert!(builds_with("ARG RUST_IMAGE=rust:1.94-slim\n", toolchain).is_err());
+        assert!(builds_with("FROM scratch\n", toolchain).is_err());
     }
 
     #[test]
