@@ -125,3 +125,59 @@ impl Drop for Asker {
         self.node.holders.leave(self.holder);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard_cell::tests::{Rig, rig};
+    use kernel::command::{DeclareTopic, Describe, TopicSettings};
+    use kernel::error::DescribeError;
+    use model::{PartitionId, TopicId};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn describe(number: usize) -> (ShardId, Command) {
+        let partition = PartitionId(number as u64);
+        (ShardId::META, Command::Describe(Describe { partition, producers_max: 0 }))
+    }
+
+    #[test]
+    fn more_asks_than_go_out_at_once_are_all_answered_by_number() {
+        let Rig { node, runtime } = rig();
+        let mut asker = Asker::join(&node, LONG);
+        let mut answered = vec![0; 10 * AT_ONCE_MAX + 7];
+        let count = answered.len();
+        let take = |number: usize, reply| {
+            assert_eq!(reply, Reply::Described(Err(DescribeError::NotFound)));
+            answered[number] += 1;
+        };
+        assert_eq!(runtime.block_on(asker.ask_each(count, describe, take)), Ok(()));
+        assert!(answered.iter().all(|times| *times == 1));
+        drop(asker);
+        assert_eq!(node.holders.count(), 0);
+    }
+
+    #[test]
+    fn what_is_not_answered_in_time_is_given_up() {
+        let Rig { node, runtime } = rig();
+        let _inside = runtime.enter();
+        let mut asker = Asker::join(&node, Duration::from_millis(1));
+        // Nobody answers for the log, so this is never durable.
+        let declare = Command::DeclareTopic(DeclareTopic {
+            topic: TopicId([7; 16]),
+            name: Arc::from("t"),
+            partition_count: 1,
+            settings: TopicSettings::default(),
+            validate_only: false,
+        });
+        assert_eq!(runtime.block_on(asker.ask(ShardId::META, declare)), Err(Unanswered::TooLate));
+    }
+
+    #[test]
+    fn a_node_that_closes_what_is_open_ends_the_asking() {
+        let Rig { node, runtime } = rig();
+        let mut asker = Asker::join(&node, LONG);
+        asker.outbox.ask_close();
+        assert_eq!(runtime.block_on(asker.ask_each(1, describe, |_, _| {})), Err(Unanswered::Stopping));
+    }
+}

@@ -313,7 +313,7 @@ impl Drop for PanicIsFatal<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::failure::Failure;
@@ -330,13 +330,13 @@ mod tests {
     use ops::health::Phase;
     use ops::{Health, Metrics};
 
-    struct Rig {
-        runtime: tokio::runtime::Runtime,
-        node: Arc<Node>,
+    pub struct Rig {
+        pub runtime: tokio::runtime::Runtime,
+        pub node: Arc<Node>,
     }
 
     /// A node without threads of its own: the test answers for the log.
-    fn rig() -> Rig {
+    pub fn rig() -> Rig {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let media = MemoryMedia::new();
         let config = ShardConfig::default();
