@@ -129,12 +129,23 @@ fn topics_are_made_listed_described_and_deleted() {
     );
 
     cli.run_with("produce orders --partition 1", "a\nb\n").ok();
-    let described = cli.run("topic describe orders").ok();
-    let rows = "PARTITION  LEADER  START  END  RECORDS";
-    assert!(described.starts_with("topic     orders\n") && described.contains(rows), "{described}");
-    assert!(described.contains("\n        1       0      0    2        2"), "{described}");
+    // One batch: 61 bytes of header, and 8 for each record of one letter.
+    let described = "topic     orders\n\
+                     id        ID\n\
+                     size      77 B\n\
+                     settings  retention.ms=3600000\n\n\
+                     PARTITION  LEADER  START  END  RECORDS  SIZE\n\
+                     \u{20}       0       0      0    0        0   0 B\n\
+                     \u{20}       1       0      0    2        2  77 B\n\
+                     \u{20}       2       0      0    0        0   0 B\n";
+    let id = orders["id"].as_str().unwrap();
+    assert_eq!(cli.run("topic describe orders").ok().replace(id, "ID"), described);
     let described = cli.run("topic describe orders payments --json").json();
-    assert_eq!(described["topics"][0]["partitions"][1]["end_offset"], 2);
+    let partition = json!({"partition": 1, "leader": 0, "replicas": [0], "in_sync": [0], "start_offset": 0,
+                           "end_offset": 2, "size_bytes": 77});
+    assert_eq!(described["topics"][0]["partitions"][1], partition);
+    assert_eq!(described["topics"][0]["settings"], json!({"retention.ms": "3600000"}));
+    assert_eq!(described["topics"][0]["size_bytes"], 77);
     assert_eq!(described["topics"][1]["name"], "payments");
 
     let missing = cli.run("topic describe ordrs");
@@ -155,6 +166,71 @@ fn topics_are_made_listed_described_and_deleted() {
     assert_eq!(cli.topics(), ["good", "orders", "payments", "refunds"], "nothing is deleted when a name is wrong");
     assert_eq!(cli.run("topic delete orders good --yes --json").json(), json!({"deleted": ["orders", "good"]}));
     assert_eq!(cli.topics(), ["payments", "refunds"]);
+}
+
+#[test]
+fn topics_are_altered_and_trimmed() {
+    let cli = Cli::new();
+    cli.run("topic create t --partitions 2 --config max.message.bytes=5000").ok();
+    let altered =
+        cli.run("topic alter t --partitions 3 --config retention.ms=1000000 --delete-config max.message.bytes");
+    assert_eq!((altered.code, altered.out.as_str(), altered.err.as_str()), (0, "", "altered: t\n"));
+    let altered = cli.run("topic alter t --config retention.bytes=4096 --json").json();
+    assert_eq!(altered["topics"][0]["settings"], json!({"retention.ms": "1000000", "retention.bytes": "4096"}));
+    assert_eq!(altered["topics"][0]["partitions"].as_array().unwrap().len(), 3);
+    cli.run("topic alter t --delete-config retention.bytes --delete-config retention.ms").ok();
+    for (line, code, why) in [
+        ("topic alter t", 2, "nothing to change"),
+        ("topic alter s --partitions 3", 3, "there is no topic \"s\""),
+        ("topic alter t --partitions 2", 1, "INVALID_PARTITIONS"),
+        ("topic alter t --config retention.ms=soon", 1, "INVALID_CONFIG"),
+        ("topic alter t --config retention.md=1", 1, "Unknown topic config name: retention.md"),
+        ("topic alter t --config retention.ms", 2, "NAME=VALUE"),
+    ] {
+        let refused = cli.run(line);
+        assert!(refused.code == code && refused.err.contains(why), "{line}: {refused:?}");
+    }
+
+    let records: String = (0..10)
+        .map(|number| {
+            format!("{{\"value\": \"{number}\", \"timestamp_ms\": {}}}\n", 1_790_000_000_000_i64 + 1000 * number)
+        })
+        .collect();
+    cli.run_with("produce t --partition 0 --input json", &records).ok();
+    cli.run_with("produce t --partition 1 --input json", &records).ok();
+    let unasked = cli.run("topic trim t --before 4");
+    assert!(unasked.code == 2 && unasked.err.contains("Delete 8 records of t?"), "{}", unasked.err);
+    let trimmed = cli.run("topic trim t --before 4 --partition 1 --yes");
+    assert_eq!((trimmed.code, trimmed.out.as_str(), trimmed.err.as_str()), (0, "", "trimmed: t-1 begins at 4\n"));
+    assert_eq!(cli.run("consume t --partition 1").ok(), "4\n5\n6\n7\n8\n9\n");
+    let trimmed = cli.run("topic trim t --before 2026-09-21T14:13:27Z --yes --json").json();
+    let partition = |partition: i32, start_offset: i64, deleted: i64| json!({"partition": partition, "start_offset": start_offset, "deleted": deleted});
+    assert_eq!(
+        trimmed,
+        json!({"topic": "t", "partitions": [partition(0, 7, 7), partition(1, 7, 3), partition(2, 0, 0)]})
+    );
+    assert_eq!(cli.run("consume t").ok(), "7\n8\n9\n7\n8\n9\n");
+    let gone = cli.run("consume t --partition 0 --from 3");
+    assert_eq!(
+        (gone.out.as_str(), gone.err.as_str()),
+        ("7\n8\n9\n", "polylog: t-0 has offsets 7 to 10 (not included)\n")
+    );
+    cli.run("topic trim t --before latest --yes").ok();
+    assert_eq!(cli.run("consume t").ok(), "");
+    assert_eq!(cli.run("topic trim t --before soon --yes").code, 2);
+    assert_eq!(cli.run("topic trim t --before 1 --partition 9 --yes").code, 3);
+}
+
+#[test]
+fn a_group_whose_place_is_trimmed_away_goes_on_where_the_topic_begins() {
+    let cli = Cli::new();
+    cli.run("topic create t").ok();
+    cli.run_with("produce t", "a\nb\nc\nd\n").ok();
+    assert_eq!(cli.run("consume t --group g --count 1").ok(), "a\n");
+    cli.run("topic trim t --before 3 --yes").ok();
+    let consumed = cli.run("consume t --group g");
+    assert_eq!(consumed.err, "polylog: t-0: records before offset 3 are gone; goes on there (from 1)\n");
+    assert_eq!(consumed.ok(), "d\n");
 }
 
 #[test]
