@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// With nothing new for so long, what there is is sent.
 const IDLE_MS: u64 = 20;
+/// With nothing to be sent: how often to look whether somebody pressed Ctrl-C.
+const LOOK_MS: u64 = 200;
 
 #[derive(Args, Debug)]
 pub struct Produce {
@@ -231,9 +233,11 @@ fn send_all(
     let mut bytes: u64 = 0;
     let mut progress = Progress::new(!typed);
     let mut outcome = Ok(());
+    let mut wait_ms = LOOK_MS;
     'reading: while !interrupt::happened() {
-        match pieces.recv_timeout(Duration::from_millis(IDLE_MS)) {
+        match pieces.recv_timeout(Duration::from_millis(wait_ms)) {
             Ok(Ok(piece)) => {
+                wait_ms = IDLE_MS;
                 bytes += piece.len() as u64;
                 for text in lines::lines(&piece) {
                     line += 1;
@@ -251,7 +255,10 @@ fn send_all(
                 outcome = Err(CommandError::failed(format!("line {}: {why}", line + 1)));
                 break;
             }
-            Err(RecvTimeoutError::Timeout) => producer.finish(client)?,
+            Err(RecvTimeoutError::Timeout) => {
+                producer.finish(client)?;
+                wait_ms = LOOK_MS;
+            }
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }

@@ -450,6 +450,7 @@ impl Delete {
         let mut names = self.names.clone();
         let tries = Tries::within(client.timeout());
         let (mut deleted, mut refused) = (Vec::new(), Vec::new());
+        let mut again = false;
         while !names.is_empty() {
             // By name in either layout.
             let state = |name: &String| DeleteTopicState { name: Some(name.as_str().into()), topic_id: [0; 16] };
@@ -462,7 +463,9 @@ impl Delete {
             names.clear();
             for topic in &answer.responses {
                 let name = topic.name.as_ref().map(ToString::to_string).unwrap_or_default();
-                if is_ok(topic.error_code) {
+                // Asked again, one that is gone was deleted the first time.
+                let gone = again && topic.error_code == ErrorCode::UnknownTopicOrPartition.number();
+                if is_ok(topic.error_code) || gone {
                     deleted.push(name);
                 } else if tries.again_after(topic.error_code) {
                     names.push(name);
@@ -470,6 +473,7 @@ impl Delete {
                     refused.push(Refused::new("topic", &name, topic.error_code, topic.error_message.as_ref(), ""));
                 }
             }
+            again = true;
         }
         if output.is_json() {
             output.document(&Deleted { deleted: &deleted })?;

@@ -46,7 +46,7 @@ impl Client {
         self.brokers_known()?;
         let request = FindCoordinatorRequest { key: group.into(), key_type: 0, coordinator_keys: vec![group.into()] };
         loop {
-            let answer = self.call(&request)?;
+            let answer = self.look_up(&request)?;
             let (error_code, message, node_id) = match answer.coordinators.into_iter().next() {
                 Some(found) => (found.error_code, found.error_message, found.node_id),
                 None => (answer.error_code, answer.error_message, answer.node_id),
@@ -132,10 +132,20 @@ impl Client {
         Ok(Some(found))
     }
 
-    /// That there is no such group, with the name that was meant if one is near.
+    /// That there is no such group, with the name that was meant if one is near; or that it is of a kind that is asked otherwise.
     pub fn no_group(&mut self, group: &str) -> ClientError {
-        let names: Vec<String> =
-            self.groups().unwrap_or_default().iter().map(|group| group.group_id.to_string()).collect();
+        let groups = self.groups().unwrap_or_default();
+        if let Some(found) = groups.iter().find(|found| found.group_id.as_str() == group) {
+            return ClientError::Refused {
+                what: format!("group {group:?}"),
+                error_code: ErrorCode::GroupIdNotFound.number(),
+                message: Some(format!(
+                    "it is of the type {:?}, and only classic groups are told about",
+                    found.group_type
+                )),
+            };
+        }
+        let names: Vec<String> = groups.iter().map(|found| found.group_id.to_string()).collect();
         ClientError::NotFound { what: "group", name: group.to_owned(), nearest: nearest(group, names) }
     }
 

@@ -77,6 +77,17 @@ impl Client {
         self.others.get_mut(&id).ok_or_else(|| ClientError::NoLeader { what: format!("broker {id}") })
     }
 
+    /// Asks something that changes nothing, again if the connection turns out to be lost: brokers close those that were quiet.
+    pub fn look_up<R: Request>(&mut self, request: &R) -> Result<R::Response, ClientError> {
+        match self.call(request) {
+            Err(error) if error.is_lost_connection() => {
+                self.reconnect()?;
+                self.call(request)
+            }
+            answer => answer,
+        }
+    }
+
     /// Makes connections that were lost anew, for as long as one request may take: the broker may be starting again. If there are
     /// others in the cluster, one of them takes its place.
     pub fn reconnect(&mut self) -> Result<(), ClientError> {
@@ -117,7 +128,7 @@ impl Client {
             include_cluster_authorized_operations: false,
             include_topic_authorized_operations: false,
         };
-        let answer = self.call(&request)?;
+        let answer = self.look_up(&request)?;
         self.brokers = answer.brokers.iter().map(|broker| (broker.node_id, address_of(broker))).collect();
         Ok(answer)
     }
