@@ -6,7 +6,7 @@ use super::client::{CLIENT_HOST, Client, Kernel, text};
 use super::plain_kernel::who;
 use super::shards::Seat;
 use crate::coordinator::messages::{
-    Answer, Described, DescribedMember, FetchedOffsets, OffsetOfPartition, OffsetsOfTopic,
+    self, Answer, Described, DescribedMember, FetchedOffsets, OffsetOfPartition, OffsetsOfTopic,
 };
 use crate::wire::messages::{offset_commit, offset_fetch};
 use crate::wire::{ApiKey, Text};
@@ -649,6 +649,23 @@ fn an_answer_about_many_groups_stops_growing() {
     let told = groups.iter().take_while(|group| group.error_code == 0).count();
     assert!((13..=21).contains(&told), "{told} groups of 5 MB");
     assert!(groups[told..].iter().all(|group| group.error_code == 44));
+}
+
+#[test]
+fn a_list_of_groups_that_is_too_long_is_refused() {
+    let mut client = Client::new();
+    let group = || messages::ListedGroup {
+        group: Text::from("g".repeat(4000)),
+        protocol_type: Text::from("consumer"),
+        state: Text::from("Stable"),
+        group_type: Text::from("classic"),
+    };
+    for (count, code) in [(1000, 0), (17_000, 44)] {
+        let listed = Answer::Listed(messages::Listed { groups: (0..count).map(|_| group()).collect() });
+        client.kernel.instead.push_back(Reply::Coordinated(Ok(listed.encode())));
+        let answer = client.call(5, &ListGroupsRequest::default());
+        assert_eq!((answer.error_code, answer.groups.len()), (code, if code == 0 { count } else { 0 }));
+    }
 }
 
 #[test]
