@@ -161,6 +161,7 @@ const TABLE: &[(i16, &str, bool)] = &[
     (100, "UNKNOWN_TOPIC_ID", false),
     (103, "INCONSISTENT_TOPIC_ID", true),
     (106, "FETCH_SESSION_TOPIC_ID_ERROR", false),
+    (114, "MISMATCHED_ENDPOINT_TYPE", false),
     (115, "UNSUPPORTED_ENDPOINT_TYPE", false),
 ];
 
