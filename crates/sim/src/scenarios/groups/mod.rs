@@ -161,6 +161,8 @@ struct Run<'a> {
     old_words: BTreeMap<u32, Vec<Credentials>>,
     /// No more trouble from here on.
     calm: bool,
+    /// Groups are deleted for good: that is repeated until it is done.
+    parting: bool,
     /// This group goes on in its generation: nobody has a reason to do otherwise.
     steady: BTreeMap<u32, i32>,
     life_began_us: u64,
@@ -211,6 +213,7 @@ impl<'a> Run<'a> {
             lapsing: BTreeSet::new(),
             old_words: BTreeMap::new(),
             calm: false,
+            parting: false,
             steady: BTreeMap::new(),
             life_began_us: 0,
         }
@@ -478,11 +481,10 @@ impl<'a> Run<'a> {
     fn ask<R: Request>(&mut self, client: usize, version: i16, request: &R, note: Note) {
         let now_us = self.world.clock.us();
         let Some(id) = self.clients[client].link else { return };
-        let text = format!("{note:?}");
         self.world.clock.note(
             45,
             [id, R::KEY as u64, version as u64],
-            format_args!("client {client} asks {} v{version}: {text}", R::KEY),
+            format_args!("client {client} asks {} v{version}: {note:?}", R::KEY),
         );
         let bytes: Bytes = self.clients[client].line.ask(now_us, version, request, note);
         self.service.send(&self.world, id, bytes);
@@ -613,6 +615,7 @@ impl<'a> Run<'a> {
         let quiet_us = (self.options.session_timeout_ms + self.options.rebalance_timeout_ms) * 1000;
         self.run_until(self.world.clock.us() + quiet_us)?;
         self.wait("members leave", |run| run.members().all(|(_, member)| member.phase == Phase::Away))?;
+        self.parting = true;
         for group in 0..self.groups() {
             self.task(ADMIN, Task::DeleteGroup { group });
         }

@@ -428,7 +428,7 @@ impl Run<'_> {
             (Task::DeleteGroup { .. }, 69) | (Task::DeleteOffset { .. }, 69 | 86) => {}
             (Task::DeleteGroup { .. } | Task::DeleteOffset { .. }, 68) => {
                 // At the end members are leaving.
-                if self.calm {
+                if self.parting {
                     self.again(client, what, 50_000);
                 }
             }
