@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use head_kafka::Settings;
 use head_kafka::session::Session;
 use kernel::auth::Principal;
-use kernel::{Command, Ctx};
+use kernel::{Catalog, Command, Ctx};
 use model::{HolderId, NamespaceId, ShardId, Ticket};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,18 @@ struct Server {
     input: BytesMut,
     fresh: bool,
     blocked: bool,
+}
+
+impl Link {
+    /// Something is to be done at the server's end.
+    fn has_work(&self, now_us: u64) -> bool {
+        self.up.next_due_us().is_some_and(|due| due <= now_us)
+            || self.server.as_ref().is_some_and(|server| {
+                server.fresh
+                    || (server.blocked && server.session.wants_input())
+                    || server.session.poll_timeout().is_some_and(|due| due <= now_us)
+            })
+    }
 }
 
 /// See the module.
@@ -148,6 +160,9 @@ impl Service {
 
     /// Hands to the sessions what left the shards.
     pub fn deliver(&mut self, world: &mut World, outputs: Vec<Output>) {
+        if outputs.is_empty() {
+            return;
+        }
         let now = world.clock.now();
         let catalog = world.process().catalog().clone();
         for output in outputs {
@@ -171,16 +186,21 @@ impl Service {
     /// # Errors
     /// In words: a session that does what none may.
     pub fn serve(&mut self, world: &mut World) -> Result<bool, String> {
+        let now_us = world.clock.us();
+        let due: Vec<u64> = self.links.iter().filter(|(_, link)| link.has_work(now_us)).map(|(id, _)| *id).collect();
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let catalog = world.process().catalog().clone();
         let mut busy = false;
-        for id in self.links.keys().copied().collect::<Vec<_>>() {
-            busy |= self.serve_one(world, id)?;
+        for id in due {
+            busy |= self.serve_one(world, &catalog, id)?;
         }
         Ok(busy)
     }
 
-    fn serve_one(&mut self, world: &mut World, id: u64) -> Result<bool, String> {
+    fn serve_one(&mut self, world: &mut World, catalog: &Catalog, id: u64) -> Result<bool, String> {
         let now = world.clock.now();
-        let catalog = world.process().catalog().clone();
         let Some(link) = self.links.get_mut(&id) else { return Ok(false) };
         let mut busy = false;
         let mut close = None;
@@ -192,7 +212,7 @@ impl Service {
                     server.input.extend_from_slice(&bytes);
                     server.fresh = true;
                     if server.session.wants_input()
-                        && let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input)
+                        && let Err(reason) = server.session.handle_input(now, catalog, &mut server.input)
                     {
                         close = Some(reason.reason);
                         break;
@@ -209,7 +229,7 @@ impl Service {
             if server.blocked && server.session.wants_input() && close.is_none() {
                 server.fresh = true;
                 busy = true;
-                if let Err(reason) = server.session.handle_input(now, &catalog, &mut server.input) {
+                if let Err(reason) = server.session.handle_input(now, catalog, &mut server.input) {
                     close = Some(reason.reason);
                 }
                 server.blocked = !server.session.wants_input();
@@ -217,7 +237,7 @@ impl Service {
             if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) && close.is_none() {
                 server.fresh = true;
                 busy = true;
-                if let Err(reason) = server.session.handle_timeout(now, &catalog) {
+                if let Err(reason) = server.session.handle_timeout(now, catalog) {
                     close = Some(reason.reason);
                 } else if server.session.poll_timeout().is_some_and(|due| due <= now.mono_us) {
                     return Err("a session asks for a time-out in the past again".into());

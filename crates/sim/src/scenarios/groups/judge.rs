@@ -159,10 +159,13 @@ impl Judge {
                 who.member_id, who.generation, handed.generation
             ));
         }
+        // A leader of an older version knows ids only; the id of a static member begins with its instance, and one that was made for
+        // it may have been lost on its way to it.
         let mine = |whose: &str| {
-            whose == who.member_id
-                || who.instance.as_deref() == Some(whose)
-                || (who.instance.is_some() && group.instances.get(whose) == who.instance.as_ref())
+            let of_instance = |instance: &String| {
+                whose == instance || whose.strip_prefix(instance).is_some_and(|rest| rest.starts_with('-'))
+            };
+            whose == who.member_id || who.instance.as_ref().is_some_and(of_instance)
         };
         if !mine(&handed.whose) {
             return Err(format!(

@@ -280,7 +280,7 @@ impl Run<'_> {
             }
             Phase::Stable if member.fetch_us <= now_us => {
                 let state = &mut self.clients[client];
-                let pause_us = 5_000 + state.rng.magnitude(18);
+                let pause_us = 50_000 + state.rng.magnitude(20);
                 if let Some(member) = self.member(client) {
                     member.fetch_us = now_us + pause_us;
                 }
@@ -563,8 +563,9 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Often enough for the session, and to hear of a rebalance before it goes on without it.
     fn heartbeat_us(&self) -> u64 {
-        self.options.session_timeout_ms * 1000 / 4
+        self.grace_us() / 4
     }
 
     /// How long a member takes before it joins again.

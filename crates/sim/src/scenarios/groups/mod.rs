@@ -664,7 +664,7 @@ impl<'a> Run<'a> {
                 let why = self.unrest().unwrap_or_else(|| "a client has not finished".into());
                 return Err(format!("stuck: long after the last fault it does not come to pass that {what}: {why}"));
             }
-            self.run_until(self.world.clock.us() + 5_000)?;
+            self.run_until(self.world.clock.us() + 20_000)?;
         }
         Ok(())
     }
