@@ -43,11 +43,17 @@ pub enum Bug {
     GenerationReused,
     /// A merge of segments leaves partitions out, and replaces its sources all the same.
     MergeLosesRun,
+    /// The process whose place another took, as the same static member, is heard on.
+    ReplacedMemberHeard,
+    /// A refused commit is answered as if nobody knew what became of it.
+    KnownOutcomeUnknown,
+    /// A read at the end of a partition is called out of range.
+    ValidOffsetOutOfRange,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 20] = [
         Bug::LostSync,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
@@ -65,6 +71,9 @@ impl Bug {
         Bug::AssignmentGivenTwice,
         Bug::GenerationReused,
         Bug::MergeLosesRun,
+        Bug::ReplacedMemberHeard,
+        Bug::KnownOutcomeUnknown,
+        Bug::ValidOffsetOutOfRange,
     ];
 
     /// The name on command lines: words joined by dashes.

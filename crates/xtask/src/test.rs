@@ -144,6 +144,8 @@ const SIM_RUNS: &[(&str, &[&str])] = &[
     ("sim kernel, 2 shards", &["kernel", "--seeds", "3000", "--shards", "2"]),
     ("sim kafka, 1 shard", &["kafka", "--seeds", "300", "--shards", "1"]),
     ("sim kafka, 2 shards", &["kafka", "--seeds", "300", "--shards", "2"]),
+    ("sim groups, 1 shard", &["groups", "--seeds", "500", "--shards", "1"]),
+    ("sim groups, 2 shards", &["groups", "--seeds", "300", "--shards", "2"]),
     ("sim rot, 1 shard", &["rot", "--seeds", "2000", "--shards", "1"]),
     ("sim rot, 2 shards", &["rot", "--seeds", "2000", "--shards", "2"]),
     ("sim meta: the same seed twice gives the same trace", &["meta", "--seeds", "50"]),

@@ -30,6 +30,7 @@ impl Turn<'_> {
     pub fn commit(&mut self, asker: Asker, commit: &Commit) {
         let refused = if planted(Bug::FencedCommitAccepted) { None } else { self.check_commit(commit).err() };
         let done = match refused {
+            Some(_) if planted(Bug::KnownOutcomeUnknown) => commit_codes(commit, |_, _| ErrorCode::UnknownServerError),
             Some(code) => commit_codes(commit, |_, _| code),
             None => {
                 // In these states a commit is as good as a heartbeat.

@@ -203,6 +203,7 @@ impl Turn<'_> {
         if let Some(instance_id) = instance_id {
             match self.live.holder_of(instance_id) {
                 None => return Err(ErrorCode::UnknownMemberId),
+                Some(_) if planted(Bug::ReplacedMemberHeard) => return Ok(()),
                 Some(holder) if holder != id => return Err(ErrorCode::FencedInstanceId),
                 Some(_) => {}
             }

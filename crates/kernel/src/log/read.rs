@@ -20,6 +20,7 @@ use crate::spill::segments::Segments;
 use bytes::Bytes;
 use model::batch::{HEADER_BYTES, Header};
 use model::media::BlobName;
+use model::planted::{Bug, planted};
 use model::{Corrupt, Offset, PartitionId, ShardEpoch};
 
 /// A read of a segment asks for at most this and a block, whatever the reader would take.
@@ -74,7 +75,8 @@ pub fn plan(
         return Err(ReadError::Denied);
     }
     check_epoch(partition.leader_epoch(shard_epoch), read.leader_epoch).map_err(ReadError::Epoch)?;
-    if read.from < partition.visible_start || read.from > partition.high {
+    let at_end = planted(Bug::ValidOffsetOutOfRange) && read.from == partition.high;
+    if read.from < partition.visible_start || read.from > partition.high || at_end {
         return Err(ReadError::OutOfRange { start: partition.visible_start, high: partition.high });
     }
     let end = end_of(partition, read.isolation);

@@ -112,6 +112,12 @@ pub fn named(name: &str) -> Option<Run> {
 pub fn suited(bug: Bug) -> &'static str {
     match bug {
         Bug::RottenBlockServed => "rot",
+        Bug::OffsetsLeftOutOfCheckpoint
+        | Bug::FencedCommitAccepted
+        | Bug::AssignmentGivenTwice
+        | Bug::GenerationReused
+        | Bug::ReplacedMemberHeard
+        | Bug::KnownOutcomeUnknown => "groups",
         _ => "kernel",
     }
 }

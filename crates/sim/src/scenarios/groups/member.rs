@@ -810,6 +810,11 @@ impl Run<'_> {
                         fenced = Some(code);
                     }
                 }
+                Some(-1) => {
+                    return Err(format!(
+                        "a known outcome is never called unknown: OffsetCommit answered -1 for {key:?}"
+                    ));
+                }
                 other => return Err(format!("OffsetCommit answered {other:?} for {key:?}: {committed:?}")),
             }
         }
