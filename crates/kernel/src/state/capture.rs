@@ -101,7 +101,7 @@ impl Changes {
     }
 }
 
-/// A coordinator's notes by key.
+/// A coordinator's notes by key, whatever order it gives them out in.
 pub(crate) fn notes_of(machine: &dyn Coordinator) -> BTreeMap<Bytes, Bytes> {
     let mut notes = BTreeMap::new();
     machine.snapshot(&mut |note: Note| {
@@ -138,10 +138,10 @@ impl State {
             capture.topics = self.topics.all().cloned().collect();
             capture.hosted = self.hosted.values().map(|topic| topic.hosted.clone()).collect();
             for (which, beside) in &self.coordinators {
-                let notes = notes_of(&*beside.machine);
-                capture
-                    .out
-                    .extend(notes.iter().map(|(key, value)| (object::key_note(*which, key), Some(value.to_vec()))));
+                beside.machine.snapshot(&mut |note| {
+                    let value = note.value.map(|value| value.to_vec());
+                    capture.out.push((object::key_note(*which, &note.key), value));
+                });
             }
         } else {
             for id in topics {
