@@ -8,6 +8,7 @@ use super::answer::Refused;
 use super::page::Page;
 use super::topics;
 use crate::asker::Asker;
+use crate::client::consumer_protocol::read_assignment;
 use crate::node::Node;
 use head_kafka::coordinator::GROUPS;
 use head_kafka::coordinator::messages::{Answer, Ask, Describe, FetchOffsets, FetchedOffsets, List, ListedGroup};
@@ -174,6 +175,8 @@ pub async fn one(pages: &Pages, node: &Arc<Node>, id: &str) -> Result<GroupAnswe
                 group_instance_id: member.group_instance_id.as_ref().map(|id| id.as_str().to_owned()),
                 client_id: member.client_id.as_str().to_owned(),
                 client_host: member.client_host.as_str().to_owned(),
+                // Made by a client, so it may be anything.
+                assigned: read_assignment(member.assignment.clone()).unwrap_or_default(),
             })
             .collect(),
         lag_total: offsets.iter().filter_map(|offset| offset.lag).sum(),

@@ -4,6 +4,7 @@
 use crate::client::Client;
 use crate::process::{LONG, Node, TestDir, serve};
 use crate::schema;
+use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
@@ -205,7 +206,10 @@ fn join(client: &mut Client, group: &str) -> String {
         .with_protocols(vec![protocol]);
     let joined = client.call(3, &request);
     assert_eq!(joined.error_code, 0);
+    // Version, one topic, one partition, no user data.
+    let assigned = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\xff\xff\xff\xff");
     let assignment = SyncGroupRequestAssignment::default().with_member_id(joined.member_id.clone());
+    let assignment = assignment.with_assignment(assigned);
     let request = SyncGroupRequest::default()
         .with_group_id(text(group).into())
         .with_generation_id(joined.generation_id)
@@ -250,6 +254,7 @@ fn groups_show_members_offsets_and_lag() {
         (&group["members"][0]["member_id"], &group["members"][0]["client_id"]),
         (&json!(member_id), &json!("tests"))
     );
+    assert_eq!(group["members"][0]["assigned"], json!({ "t": [0] }));
     let offset = |topic: &str, committed: u64, lag: u64| json!({ "topic": topic, "partition": 0, "committed_offset": committed, "start_offset": 0, "end_offset": 3, "lag": lag });
     assert_eq!(group["offsets"], json!([offset("t", 1, 2), offset("u", 3, 0)]));
     assert_eq!((&group["lag_total"], &group["offsets_complete"]), (&json!(2), &json!(true)));

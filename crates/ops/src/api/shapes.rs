@@ -237,6 +237,8 @@ objects! {
         client_id: String,
         /// Where it connected from.
         client_host: String,
+        /// The partitions it got, by topic; empty for a group whose members tell each other something else than consumers do.
+        assigned: BTreeMap<String, Vec<i32>>,
     }
 
     /// A committed offset.
