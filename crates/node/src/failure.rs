@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub const EXIT_CODE: u8 = 70;
 
 /// Tells whoever waits for the end. The first failure counts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Failure {
     health: Arc<Health>,
     why: watch::Sender<Option<String>>,

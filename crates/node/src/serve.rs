@@ -28,6 +28,7 @@ use crate::storage::{self, Storage, StorageSettings};
 use crate::{jobs, machine, timers, volume, wal_thread};
 use head_kafka::coordinator::GroupSettings;
 use kernel::Shard;
+use ops::health::Phase;
 use ops::metrics::Limits;
 use ops::{Health, Metrics};
 use serde::Serialize;
@@ -59,7 +60,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let started = Instant::now();
     let settings = &loaded.settings;
     check_bind_rule(settings, &loaded.kafka_listeners)?;
-    let notify = Notify::from_env();
+    let notify = Arc::new(Notify::from_env());
     let open_files_max = machine::raise_open_files();
     let memory_bytes = machine::memory_limit_bytes();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -72,6 +73,13 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let mut signals = Signals::listen()?;
 
     let health = Arc::new(Health::default());
+    let told = notify.clone();
+    health.tell(move |phase| {
+        // The other two are told with more to say.
+        if matches!(phase, Phase::Starting { .. } | Phase::Failed { .. }) {
+            told.status(&phase.to_string());
+        }
+    });
     let metrics = Arc::new(Metrics::default());
     let tail_bytes_max = settings.memory_tail_bytes_max.unwrap_or((memory_bytes / 8).clamp(4 * MIB, 256 * MIB));
     let mut storage = Storage::open(&StorageSettings {
@@ -108,7 +116,6 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     let pages = Arc::new(Pages::new(health.clone(), metrics.clone(), about, lag_series_max));
     let http_address = http::start(settings.http_bind, pages.clone())?;
 
-    notify.status("recovering");
     let recovered = storage.recover(&health, clock)?;
     let parts = Parts {
         clock,
@@ -182,7 +189,6 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
             if node.failure.happened() { failure::EXIT_CODE } else { 0 }
         }
         Ending::Failed => {
-            notify.status(&node.health.phase().to_string());
             runtime.block_on(tokio::time::sleep(LAST_ANSWERS));
             failure::EXIT_CODE
         }

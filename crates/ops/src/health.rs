@@ -10,7 +10,7 @@
 //! ```
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Where the node is in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +36,18 @@ impl fmt::Display for Phase {
     }
 }
 
+type Listener = Box<dyn Fn(&Phase) + Send + Sync>;
+
 /// The node's phase, shared by everything that may change or show it.
-#[derive(Debug)]
 pub struct Health {
     phase: Mutex<Phase>,
+    listener: OnceLock<Listener>,
 }
 
 impl Default for Health {
     fn default() -> Health {
-        Health { phase: Mutex::new(Phase::Starting { at: "reading settings".to_owned() }) }
+        let phase = Phase::Starting { at: "reading settings".to_owned() };
+        Health { phase: Mutex::new(phase), listener: OnceLock::new() }
     }
 }
 
@@ -52,6 +55,11 @@ impl Health {
     /// Where the node is.
     pub fn phase(&self) -> Phase {
         self.lock().clone()
+    }
+
+    /// Lets somebody hear of each change. Only the first who asks does.
+    pub fn tell(&self, listener: impl Fn(&Phase) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
     }
 
     /// True when clients should be sent here.
@@ -89,6 +97,10 @@ impl Health {
         };
         if allowed {
             *phase = next;
+            // Told while nobody else can change it, so that the order is right.
+            if let Some(listener) = self.listener.get() {
+                listener(&phase);
+            }
         }
     }
 
@@ -100,6 +112,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn a_failure_is_final_and_names_its_cause() {
@@ -112,6 +125,19 @@ mod tests {
         health.failed("wal/00/0003: sync failed");
         health.ready();
         assert_eq!(health.phase().to_string(), "failed: wal/00/0003: sync failed");
+    }
+
+    #[test]
+    fn who_listens_hears_of_each_change_in_order() {
+        let health = Health::default();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let into = heard.clone();
+        health.tell(move |phase| into.lock().unwrap().push(phase.to_string()));
+        health.starting("shard 0");
+        health.ready();
+        health.failed("disk");
+        health.stopping();
+        assert_eq!(*heard.lock().unwrap(), ["starting: shard 0", "ready", "failed: disk"]);
     }
 
     #[test]

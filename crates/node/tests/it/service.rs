@@ -19,9 +19,13 @@ fn the_service_manager_is_told_of_recovery_readiness_and_the_stop() {
     let mut command = serve(&dir.data());
     command.env("NOTIFY_SOCKET", &socket);
     let mut node = Node::from(command);
-    assert_eq!(receive(&manager), "STATUS=recovering\n");
+    let mut message = receive(&manager);
+    assert_eq!(message, "STATUS=starting: shard 0: reading its checkpoint\n");
+    while message.starts_with("STATUS=starting: ") {
+        message = receive(&manager);
+    }
     let ready = format!("READY=1\nSTATUS=serving Kafka clients on {}, HTTP on {}\n", node.kafka, node.http);
-    assert_eq!(receive(&manager), ready);
+    assert_eq!(message, ready);
     assert_eq!(node.terminate(), 0);
     assert_eq!(receive(&manager), "STOPPING=1\nSTATUS=stopping after SIGTERM\n");
 }
