@@ -25,7 +25,7 @@ MIRROR = "org.apache.kafka.connect.mirror.MirrorMaker"
 # A kind of thing that has settings.
 TOPIC = 2
 # Jetty, Jersey and a scan of the class path take their time beside a busy broker.
-MOVED_S_MAX = 60
+MOVED_S_MAX = 120
 STOP_S_MAX = 60
 STRING = "org.apache.kafka.connect.storage.StringConverter"
 # Connectors are found by their manifests; looking into each jar takes seconds.

@@ -21,7 +21,7 @@ from group_wire import GroupWire
 from records import Record, numbered
 from wire import batch
 
-RUN_S_MAX = 30
+RUN_S_MAX = 60
 HOUR_MS = 3_600_000
 
 PACKAGE = "org.apache.kafka.tools."
@@ -659,7 +659,7 @@ def verifiable(place, main, *arguments):
     """Runs it to its end; the events it tells, each one a JSON line."""
     command = KafkaTools.java(main) + ["--bootstrap-server", place.broker.address, "--topic", place.name]
     done = subprocess.run(
-        command + [str(each) for each in arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        command + [str(each) for each in arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * RUN_S_MAX, check=False
     )
     expect(done.returncode == 0, lambda: f"it exited with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
