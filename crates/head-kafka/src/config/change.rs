@@ -106,12 +106,13 @@ pub fn apply<'a>(
 
 fn changed_list(before: &str, change: &str, is_append: bool) -> String {
     let mut list: Vec<&str> = items(before).collect();
-    for item in items(change) {
-        if !is_append {
-            list.retain(|kept| *kept != item);
-        } else if !list.contains(&item) {
-            list.push(item);
-        }
+    if is_append {
+        // In the order given, what is not there yet.
+        let mut seen: BTreeSet<&str> = list.iter().copied().collect();
+        list.extend(items(change).filter(|item| seen.insert(item)));
+    } else {
+        let taken: BTreeSet<&str> = items(change).collect();
+        list.retain(|item| !taken.contains(item));
     }
     list.join(",")
 }

@@ -5,7 +5,8 @@
 //! are part of the catalog), what a value does.
 //!
 //! Invariants: what is kept has been checked against the tables of `config/`; a resource without values is not kept.
-//! Bounds: `RESOURCES_MAX` resources, `RESOURCE_BYTES_MAX` of names and values each; beyond, the change is refused (44).
+//! Bounds: `RESOURCES_MAX` resources, `RESOURCE_BYTES_MAX` of names and values each, `BYTES_MAX` of all of them; a change that would go
+//! beyond is refused (44).
 //!
 //! A note: key = namespace u64 big-endian, type u8, name; value = its settings (`Stored`), or none when the last one has gone.
 
@@ -28,6 +29,8 @@ pub const CONFIGS: u8 = 2;
 const RESOURCES_MAX: usize = 100_000;
 /// What names and values of one resource may take.
 const RESOURCE_BYTES_MAX: usize = 64 * 1024;
+/// What names and values of all resources may take, their own names included. One ask about all of them is answered with no more.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The broker, by its id; with an empty name: all brokers.
 pub const BROKER: i8 = 4;
@@ -114,6 +117,8 @@ type Key = (NamespaceId, i8, Arc<str>);
 #[derive(Debug, Default)]
 pub struct Configs {
     given: BTreeMap<Key, Given>,
+    /// Counted against `BYTES_MAX`.
+    bytes: usize,
 }
 
 impl Configs {
@@ -150,9 +155,11 @@ impl Configs {
         let wrong_value = if kind == BROKER { ErrorCode::InvalidRequest } else { ErrorCode::InvalidConfig };
         let rules = Rules { find, wrong_value };
         let after = change::apply(known.unwrap_or(&none), &changes, alter.is_complete, &rules)?;
-        let bytes: usize = after.iter().map(|(name, value)| name.len() + value.len()).sum();
         let is_surplus = known.is_none() && !after.is_empty() && self.given.len() >= RESOURCES_MAX;
-        if is_surplus || bytes > RESOURCE_BYTES_MAX {
+        let (before, bytes) = (known.map_or(0, |known| bytes_of(&key, known)), bytes_of(&key, &after));
+        // What takes away is never refused.
+        let is_too_much = bytes > RESOURCE_BYTES_MAX || self.bytes - before + bytes > BYTES_MAX;
+        if is_surplus || (is_too_much && bytes > before) {
             return Err((ErrorCode::PolicyViolation, "There are too many settings.".to_owned()));
         }
         if alter.validate_only || after == *known.unwrap_or(&none) {
@@ -167,6 +174,10 @@ impl Configs {
         let of = of.take_while(|((at, kind, _), _)| (*at, *kind) == (namespace, resource_type));
         Listed { names: of.map(|((.., name), _)| Text::from(&**name)).collect() }
     }
+}
+
+fn bytes_of(key: &Key, given: &Given) -> usize {
+    key.2.len() + given.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
 }
 
 fn stored(given: Option<&Given>) -> Stored {
@@ -239,15 +250,15 @@ impl Coordinator for Configs {
 
     fn apply(&mut self, note: &Note) {
         let Some(key) = read_key(&note.key) else { return };
+        if let Some(before) = self.given.remove(&key) {
+            self.bytes -= bytes_of(&key, &before);
+        }
         let settings = note.value.clone().and_then(|value| Stored::read(&mut Reader::new(value), FORMAT).ok());
-        match settings {
-            Some(Stored { settings }) if !settings.is_empty() => {
-                let setting = |setting: Setting| (Arc::from(setting.name.as_str()), Arc::from(setting.value.as_str()));
-                self.given.insert(key, settings.into_iter().map(setting).collect());
-            }
-            _ => {
-                self.given.remove(&key);
-            }
+        if let Some(Stored { settings }) = settings.filter(|stored| !stored.settings.is_empty()) {
+            let setting = |setting: Setting| (Arc::from(setting.name.as_str()), Arc::from(setting.value.as_str()));
+            let given: Given = settings.into_iter().map(setting).collect();
+            self.bytes += bytes_of(&key, &given);
+            self.given.insert(key, given);
         }
     }
 
@@ -333,6 +344,23 @@ mod tests {
         let gone = [("consumer.session.timeout.ms", 1, None)];
         assert_eq!(code(ask(&mut copy, 0, &alter(GROUP, "g", &gone, false))), (0, 1));
         assert_eq!(copy.given.len(), 2, "a resource without values is not kept");
+        assert_eq!(copy.bytes, copy.given.iter().map(|(key, given)| bytes_of(key, given)).sum::<usize>());
+    }
+
+    #[test]
+    fn all_resources_together_are_bounded_and_what_takes_away_is_taken() {
+        let mut configs = Configs::new();
+        let padded = format!("50000{}", " ".repeat(30_000));
+        let long = [("consumer.session.timeout.ms", 0, Some(&*padded))];
+        let mut taken = 0;
+        while code(ask(&mut configs, 0, &alter(GROUP, &format!("g{taken}"), &long, false))).0 == 0 {
+            taken += 1;
+        }
+        assert!(configs.bytes <= BYTES_MAX && taken > 1_000, "{taken}");
+        assert_eq!(code(ask(&mut configs, 0, &alter(GROUP, "h", &long, false))), (44, 0));
+        let short = [("consumer.session.timeout.ms", 0, Some("50000"))];
+        assert_eq!(code(ask(&mut configs, 0, &alter(GROUP, "g0", &short, false))), (0, 1));
+        assert_eq!(code(ask(&mut configs, 0, &alter(GROUP, "h", &short, false))), (0, 1));
     }
 
     #[test]

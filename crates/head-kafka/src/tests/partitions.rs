@@ -110,6 +110,12 @@ fn records_are_deleted_up_to_an_offset() {
         assert_eq!(delete_records(&mut client, 2, "t", 1, -1), (0, 3), "all there are");
         assert_eq!(delete_records(&mut client, 2, "t", 2, 0), (3, -1));
         assert_eq!(delete_records(&mut client, 2, "missing", 0, 0), (3, -1));
+        let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(0);
+        let topic = DeleteRecordsTopic::default().with_name(text("t").into());
+        let twice = topic.with_partitions(vec![partition.clone(), partition]);
+        let answer = client.call(2, &DeleteRecordsRequest::default().with_topics(vec![twice]));
+        let codes: Vec<i16> = answer.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
+        assert_eq!(codes, [0, 42]);
         client.produce("t", 1, &["d"]);
         let kernel = std::mem::replace(&mut client.kernel, Shards::new(1));
         client.kernel = kernel.restart(client.now);

@@ -12,6 +12,7 @@ use crate::wire::messages::delete_records::{
 };
 use kernel::error::TrimError;
 use kernel::reply::Trimmed;
+use std::collections::BTreeSet;
 
 /// See the module.
 pub struct Running {
@@ -29,10 +30,13 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteRecordsRequest) -> Result<Running, 
     };
     for topic in request.topics {
         let found = map::topic_named(cx.catalog, cx.who, topic.name.as_str());
+        let mut seen = BTreeSet::new();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
+            let is_first = seen.insert(partition.partition_index);
             let place = found.and_then(|topic| map::place(cx.catalog, topic, partition.partition_index));
             let code = match place.and_then(|place| map::trim(&place, partition.offset)) {
+                _ if !is_first => ErrorCode::InvalidRequest,
                 Ok(command) => {
                     let part = running.sent.len() as u32;
                     running.sent.push((running.response.topics.len() as u32, partitions.len() as u32));

@@ -128,7 +128,9 @@ impl Running {
         let name = resource.resource_name.as_str();
         let refuse = |code: ErrorCode, message: &str| Err((code, message.to_owned()));
         let may_describe = map::may(cx.who, Action::Describe);
-        let writer = Rows { running: self, keys: resource.configuration_keys.as_deref() };
+        let keys = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty());
+        let keys = keys.map(|keys| keys.iter().map(Text::as_str).collect());
+        let writer = Rows { running: self, keys };
         match resource.resource_type {
             TOPIC if !map::is_topic_name(name) => refuse(ErrorCode::InvalidTopicException, "This is no topic's name."),
             TOPIC => match map::topic_named(cx.catalog, cx.who, name) {
@@ -168,12 +170,13 @@ fn refused(resource: &DescribeConfigsResource, (code, message): Wrong) -> Descri
 /// Makes the rows that were asked for.
 struct Rows<'a> {
     running: &'a Running,
-    keys: Option<&'a [Text]>,
+    /// `None`: all.
+    keys: Option<BTreeSet<&'a str>>,
 }
 
 impl Rows<'_> {
     fn wants(&self, name: &str) -> bool {
-        self.keys.is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| key.as_str() == name))
+        self.keys.as_ref().is_none_or(|keys| keys.contains(name))
     }
 
     fn topic(&self, config: &TopicConfig) -> Vec<DescribeConfigsResourceResult> {

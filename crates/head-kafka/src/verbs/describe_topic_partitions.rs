@@ -22,15 +22,14 @@ pub fn answer(cx: &Cx<'_>, request: DescribeTopicPartitionsRequest) -> Outcome {
         let response = DescribeTopicPartitionsResponse { throttle_time_ms: 0, topics, next_cursor: Nullable(None) };
         return cx.answer(&response, ErrorCode::InvalidRequest.number());
     }
-    let is_all = request.topics.is_empty();
-    let mut names: BTreeSet<Text> = match is_all {
-        true => cx.catalog.topics(cx.who).map(|topic| Text::from(&*topic.name)).collect(),
+    let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
+    let mut names: BTreeSet<Text> = match request.topics.is_empty() {
+        true => all_from(cx, from.as_ref(), left),
         false => request.topics.into_iter().map(|topic| topic.name).collect(),
     };
     if let Some(cursor) = &from {
         names = names.split_off(&cursor.topic_name);
     }
-    let mut left = usize::try_from(request.response_partition_limit).unwrap_or(0).clamp(1, PARTITIONS_MAX);
     let mut response =
         DescribeTopicPartitionsResponse { throttle_time_ms: 0, topics: Vec::new(), next_cursor: Nullable(None) };
     for name in names {
@@ -57,6 +56,14 @@ pub fn answer(cx: &Cx<'_>, request: DescribeTopicPartitionsRequest) -> Outcome {
         }
     }
     cx.answer(&response, first_error(response.topics.iter().map(|topic| topic.error_code)))
+}
+
+/// As many names as a page can need, and one for the cursor.
+fn all_from(cx: &Cx<'_>, from: Option<&Cursor>, partitions_max: usize) -> BTreeSet<Text> {
+    let name = from.map_or("", |cursor| cursor.topic_name.as_str());
+    let at = map::topic_named(cx.catalog, cx.who, name).ok();
+    let topics = at.into_iter().chain(cx.catalog.topics_after(cx.who, name));
+    topics.take(partitions_max + 1).map(|topic| Text::from(&*topic.name)).collect()
 }
 
 fn nothing(name: Text, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {

@@ -10,6 +10,7 @@ use crate::wire::messages::offset_for_leader_epoch::{
 };
 use kernel::error::LocateError;
 use kernel::reply::Located;
+use std::collections::BTreeSet;
 
 /// See the module.
 pub struct Running {
@@ -27,12 +28,14 @@ pub fn start(cx: &mut Cx<'_>, request: OffsetForLeaderEpochRequest) -> Result<Ru
     };
     for topic in request.topics {
         let found = map::topic_named(cx.catalog, cx.who, topic.topic.as_str());
+        let mut seen = BTreeSet::new();
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let place = found.and_then(|topic| map::place(cx.catalog, topic, partition.partition));
             let command =
                 place.map(|place| map::epoch_end(&place, partition.leader_epoch, partition.current_leader_epoch));
             let code = match command {
+                _ if !seen.insert(partition.partition) => ErrorCode::InvalidRequest,
                 // An epoch below 0 is none.
                 Ok(None) => ErrorCode::None,
                 Ok(Some(command)) => {
