@@ -13,6 +13,7 @@ import connect
 import cross
 import disk_full
 import features
+import group_input
 import java_api
 import kafka_python_tests
 import tools
@@ -23,7 +24,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [kafka_python_tests, java_api, tools, connect]
+MORE = [group_input, kafka_python_tests, java_api, tools, connect]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 
