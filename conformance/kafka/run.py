@@ -9,6 +9,7 @@ import threading
 
 import bad_input
 import clients
+import committed_offsets
 import connect
 import cross
 import disk_full
@@ -24,7 +25,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [group_input, kafka_python_tests, java_api, tools, connect]
+MORE = [group_input, committed_offsets, kafka_python_tests, java_api, tools, connect]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 

@@ -5,7 +5,7 @@ import time
 
 import kafka
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.admin import ConfigResource, KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigSourceType, KafkaAdminClient
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -96,7 +96,7 @@ class KafkaPython(Client):
         changes = {key: value for key, value in settings.items() if value is not None}
         resets = {key: None for key, value in settings.items() if value is None}
         if changes:
-            self.with_admin(lambda admin: admin.alter_configs([ConfigResource(kind, name, changes)]))
+            self.with_admin(lambda admin: admin.alter_configs([ConfigResource(kind, name, changes)], raise_on_unknown=False))
         if resets:
             self.with_admin(lambda admin: admin.reset_configs([ConfigResource(kind, name, resets)]))
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an administrator asks for: settings, partitions, records, groups and their offsets, the cluster."""
 
+import threading
+
 from case import Refused, equal, expect, refused_with, until
 from features.groups import SETTLED_S_MAX, Group, collected, written
 from features.listing import feature
@@ -10,6 +12,7 @@ OFFSET_OUT_OF_RANGE, INVALID_PARTITIONS, INVALID_CONFIG, NON_EMPTY_GROUP, GROUP_
 DYNAMIC_TOPIC, DYNAMIC_BROKER, STATIC_BROKER, DEFAULT = 1, 2, 4, 5
 # Of a source that is not told.
 UNTOLD = None
+BROKER_SETTINGS = threading.Lock()
 
 
 @feature("a topic's settings are described, changed one by one, and refused where they are wrong")
@@ -48,16 +51,18 @@ def admin_broker_configs(place):
     _, _, ((number, _, _),) = place.client.describe_cluster()
     told = place.client.describe_configs("broker", str(number))
     expect(told["advertised.listeners"][1] in (STATIC_BROKER, UNTOLD), f"advertised.listeners: {told['advertised.listeners']}")
-    place.client.alter_configs("broker", str(number), {"background.threads": "12"})
-    try:
-        told = until(
-            lambda: changed(place.client.describe_configs("broker", str(number)), "background.threads", "12"),
-            SETTLED_S_MAX,
-            "the setting is changed",
-        )
-        expect(told[1] in (DYNAMIC_BROKER, UNTOLD), f"the source is {told[1]}")
-    finally:
-        place.wire.change_configs(4, str(number), [("background.threads", 1, None)])
+    # The broker is shared with the cases of other clients.
+    with BROKER_SETTINGS:
+        place.client.alter_configs("broker", str(number), {"background.threads": "12"})
+        try:
+            told = until(
+                lambda: changed(place.client.describe_configs("broker", str(number)), "background.threads", "12"),
+                SETTLED_S_MAX,
+                "the setting is changed",
+            )
+            expect(told[1] in (DYNAMIC_BROKER, UNTOLD), f"the source is {told[1]}")
+        finally:
+            place.wire.change_configs(4, str(number), [("background.threads", 1, None)])
 
 
 def changed(told, key, value):
