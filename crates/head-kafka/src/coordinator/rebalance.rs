@@ -106,7 +106,7 @@ impl Turn<'_> {
 
     fn try_join(&mut self, asker: Asker, join: &Join) -> Result<(), Refused> {
         self.check_size(join).map_err(|code| (join.member_id.clone(), code))?;
-        if !self.has_room_for(&join.member_id) {
+        if !self.has_room_for(self.place_of(join)) {
             self.forget_member(&join.member_id);
             self.complete_join_if_all_joined();
             return Err((Text::EMPTY, ErrorCode::GroupMaxSizeReached));
@@ -129,7 +129,7 @@ impl Turn<'_> {
         let texts: usize = texts.map(|text| text.as_str().len()).sum();
         let protocols = join.protocols.iter().map(|protocol| (&protocol.name, &protocol.metadata));
         let bytes = texts + protocol_bytes(protocols);
-        let before = self.live.member(&join.member_id).map_or(0, |member| member.bytes(&join.member_id));
+        let before = self.place_of(join).and_then(|id| Some(self.live.member(id)?.bytes(id))).unwrap_or(0);
         let group_bytes = (self.live.bytes() + bytes).saturating_sub(before);
         if bytes > self.settings.member_bytes_max as usize {
             Err(ErrorCode::MessageTooLarge)
@@ -142,9 +142,17 @@ impl Turn<'_> {
         }
     }
 
+    /// The member that it is already, under this id or another.
+    fn place_of<'b>(&'b self, join: &'b Join) -> Option<&'b Text> {
+        match &join.group_instance_id {
+            Some(instance_id) if join.member_id == Text::EMPTY => self.live.holder_of(instance_id),
+            _ => self.live.member(&join.member_id).map(|_| &join.member_id),
+        }
+    }
+
     /// While a rebalance gathers members, those count that have joined: the last to come are left out.
-    fn has_room_for(&self, member_id: &Text) -> bool {
-        let member = self.live.member(member_id);
+    fn has_room_for(&self, place: Option<&Text>) -> bool {
+        let member = place.and_then(|id| self.live.member(id));
         let members_max = self.settings.members_max as usize;
         match self.live.state {
             State::Empty => true,
