@@ -11,8 +11,9 @@ use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{JoinGroupRequest, OffsetCommitRequest, SyncGroupRequest};
 use kafka_protocol::protocol::StrBytes;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 fn get(node: &Node, path: &str) -> (u16, Value) {
     let (status, body) = node.get(path);
@@ -295,5 +296,22 @@ fn series_of_lag_are_bounded_and_what_is_left_out_is_counted() {
     assert_eq!(series[9], "polylog_kafka_group_lag{group=\"g09\",topic=\"t\"} 1");
     for line in ["polylog_kafka_group_lag_left_out 22", "polylog_kafka_group_lag_largest 3"] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn an_address_that_others_reach_is_warned_of() {
+    for (address, is_warned_of) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+        let dir = TestDir::new();
+        let mut command = serve(&dir.data());
+        command.args(["--http", address, "--insecure-allow-anonymous"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(!ready.is_empty());
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(log.contains("HTTP is not bound to a loopback address"), is_warned_of, "{log}");
     }
 }
