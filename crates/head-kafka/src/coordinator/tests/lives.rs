@@ -409,7 +409,7 @@ fn plant() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_members_do_generations_and_offsets_hold(steps in prop::collection::vec(step(), 1..120)) {
