@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 
+import bad_groups
 import bad_input
 import clients
 import committed_offsets
@@ -132,7 +133,7 @@ def all_cases(shared):
     cases += cross_cases(shared, [kind for kind in clients.ALL if kind.name not in shared.absent])
     for module in MORE:
         cases += module.cases(shared)
-    for run in bad_input.CASES:
+    for run in bad_input.CASES + bad_groups.CASES:
         cases.append(Case(f"kafka/bad input/{run.__name__}", "", "", "", run, lane=ALONE, peer=False))
     cases.append(Case("kafka/disk full", "", "", "", disk_full.disk_full, lane=ALONE, peer=False))
     return cases

@@ -92,7 +92,7 @@ fn plan(cx: &Cx<'_>, topic: &CreatableTopic) -> Result<(u32, TopicConfig), Refus
         return Err(Refusal::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
     if let Some(other) = map::colliding(cx.catalog, cx.who, name) {
-        let message = format!("Topic '{name}' collides with existing topics: {}", other.name);
+        let message = format!("Topic '{name}' collides with existing topic: {}", other.name);
         return Err(Refusal::new(ErrorCode::InvalidTopicException, message));
     }
     let pairs = topic.configs.iter().map(|config| (config.name.as_str(), config.value.as_ref().map(Text::as_str)));
