@@ -20,6 +20,7 @@ are not there yet, and are not announced.
 PROGRAMS = {
     "java-api": "The Java client's consumer in groups, and its Admin",
     "kafka-tools": "Apache Kafka's own command-line tools, unmodified",
+    "polylog": "Polylog's own command line",
     "connect": "Kafka Connect and MirrorMaker, unmodified",
 }
 OUTCOMES = {"passed": "yes", "failed": "no", "skipped": "not run"}

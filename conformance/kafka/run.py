@@ -10,6 +10,7 @@ import threading
 import bad_groups
 import bad_input
 import clients
+import command_line
 import committed_offsets
 import connect
 import cross
@@ -26,7 +27,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [group_input, committed_offsets, kafka_python_tests, java_api, tools, connect]
+MORE = [group_input, committed_offsets, kafka_python_tests, java_api, tools, connect, command_line]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 

@@ -33,7 +33,7 @@ pub struct Consume {
     topic: String,
     #[arg(long, short = 'o', value_name = "PLACE", allow_hyphen_values = true, help = format!("Where to begin: {PLACES} [default: earliest]"))]
     from: Option<String>,
-    /// Where to end, this record not included: a place as for --from [default: where the topic ends now]
+    /// Where to end, this record not included: a place as for --from, or where the topic ends now if that comes first
     #[arg(long, short = 'u', value_name = "PLACE", allow_hyphen_values = true, conflicts_with = "follow")]
     until: Option<String>,
     /// End after so many records
@@ -107,7 +107,12 @@ impl Consume {
         interrupt::listen().map_err(|why| CommandError::failed(format!("cannot listen for signals: {why}")))?;
 
         let bounds = client.bounds(&topic)?;
-        let ends = if self.follow { BTreeMap::new() } else { resolve(&mut client, &topic, &chosen, until, &bounds)? };
+        let mut ends =
+            if self.follow { BTreeMap::new() } else { resolve(&mut client, &topic, &chosen, until, &bounds)? };
+        // Nothing is waited for: that is what --follow is for.
+        for (partition, end) in &mut ends {
+            *end = (*end).min(bounds.get(partition).map_or(0, |bounds| bounds.1));
+        }
         if let Some(group) = &self.group {
             let reader = InGroup { group, topic: &topic, from, bounds: &bounds, ends: &ends, follow: self.follow };
             let outcome = reader.run(&mut client, &mut shown);

@@ -185,8 +185,7 @@ impl Create {
                 let name = topic.name.to_string();
                 let exists = topic.error_code == ErrorCode::TopicAlreadyExists.number();
                 if is_ok(topic.error_code) || exists && self.if_not_exists {
-                    // A broker's answer comes before every reader sees the topic.
-                    let known = client.topic(&name)?;
+                    let known = client.topic_just_made(&name)?;
                     let partitions = known.partitions.len();
                     made.push(Created { name, id: id_of(&known), partitions, created: !exists });
                 } else if tries.again_after(topic.error_code) {
@@ -368,9 +367,15 @@ impl Alter {
         for name in &self.names {
             if !self.config.is_empty() || !self.delete_config.is_empty() {
                 client.alter_settings(name, &self.config, &self.delete_config)?;
+                client.wait_until_seen(|client| {
+                    let Some(settings) = client.topic_settings(name)? else { return Ok(true) };
+                    let set = self.config.iter().all(|(name, value)| settings.get(name) == Some(value));
+                    Ok(set && self.delete_config.iter().all(|name| !settings.contains_key(name)))
+                })?;
             }
             if let Some(partitions) = self.partitions {
                 client.add_partitions(name, partitions)?;
+                client.wait_until_seen(|client| Ok(client.topic(name)?.partitions.len() >= partitions as usize))?;
             }
         }
         if !output.is_json() {
@@ -474,6 +479,12 @@ impl Delete {
                 }
             }
             again = true;
+        }
+        for name in &deleted {
+            client.wait_until_seen(|client| match client.topic(name) {
+                Err(ClientError::NotFound { .. }) => Ok(true),
+                topic => topic.map(|_| false),
+            })?;
         }
         if output.is_json() {
             output.document(&Deleted { deleted: &deleted })?;

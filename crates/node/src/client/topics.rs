@@ -17,6 +17,9 @@ pub const LATEST: i64 = -1;
 /// The first offset.
 pub const EARLIEST: i64 = -2;
 
+/// Brokers learn of changes within milliseconds.
+const SEEN_MS_MAX: u64 = 5_000;
+
 /// A topic as the cluster describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -96,6 +99,32 @@ impl Client {
                 return Err(ClientError::refused(format!("topic {name:?}"), found.error_code));
             }
         }
+    }
+
+    /// A topic that was made a moment ago: a broker may answer that before it sees the topic itself.
+    pub fn topic_just_made(&mut self, name: &str) -> Result<Topic, ClientError> {
+        let tries = Tries::within(self.timeout());
+        loop {
+            match self.topic(name) {
+                Err(ClientError::NotFound { .. }) if tries.again() => {}
+                topic => return topic,
+            }
+        }
+    }
+
+    /// Waits until a change that a broker has acknowledged is seen in its own answers. After [`SEEN_MS_MAX`] it goes on: whether it
+    /// was done is not in question.
+    pub fn wait_until_seen(
+        &mut self,
+        is_seen: impl Fn(&mut Client) -> Result<bool, ClientError>,
+    ) -> Result<(), ClientError> {
+        let tries = Tries::within(Duration::from_millis(SEEN_MS_MAX));
+        while !is_seen(self)? {
+            if !tries.again() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// That there is no such topic, with the name that was meant if one is near.

@@ -191,6 +191,7 @@ fn topics_are_altered_and_trimmed() {
         assert!(refused.code == code && refused.err.contains(why), "{line}: {refused:?}");
     }
 
+    cli.run("topic alter t --config retention.ms=-1").ok();
     let records: String = (0..10)
         .map(|number| {
             format!("{{\"value\": \"{number}\", \"timestamp_ms\": {}}}\n", 1_790_000_000_000_i64 + 1000 * number)
@@ -279,7 +280,7 @@ fn keys_headers_nulls_and_times_make_the_round_trip() {
     assert!(of("a")["timestamp"].as_str().unwrap().ends_with('Z'));
 
     // Bytes that are no text, from one topic to another.
-    cli.run("topic create u --partitions 4").ok();
+    cli.run("topic create u --partitions 4 --config retention.ms=-1").ok();
     let given = json!({"key_base64": "/wA=", "value_base64": "AP8=", "partition": 2, "timestamp_ms": 1_700_000_000_000_i64,
                        "headers": [{"name": "h", "value": null}]});
     cli.run_with("produce u --input json", &format!("{given}\n")).ok();
@@ -300,7 +301,7 @@ fn keys_headers_nulls_and_times_make_the_round_trip() {
 #[test]
 fn consume_begins_and_ends_where_it_is_told() {
     let cli = Cli::new();
-    cli.run("topic create t").ok();
+    cli.run("topic create t --config retention.ms=-1").ok();
     // A second apart, by their own time.
     let records: String = (0..10)
         .map(|number| {
@@ -318,6 +319,7 @@ fn consume_begins_and_ends_where_it_is_told() {
     assert_eq!(consume("--from 2023-11-14T22:13:22Z --until 2023-11-14T22:13:24Z"), "23");
     assert_eq!(consume("--from 10m"), "", "all are older than ten minutes");
     assert_eq!(consume("--until -8"), "01");
+    assert_eq!(consume("--from 8 --until 50"), "89", "what may come one day is not waited for");
     let beyond = cli.run("consume t --from 50");
     assert_eq!((beyond.code, beyond.out.as_str()), (0, ""));
     assert_eq!(beyond.err, "polylog: t-0 has offsets 0 to 10 (not included)\n");
@@ -472,7 +474,7 @@ fn a_group_goes_on_where_it_stopped() {
 #[test]
 fn what_a_group_has_committed_is_set_only_on_demand() {
     let cli = Cli::new();
-    cli.run("topic create t --partitions 2").ok();
+    cli.run("topic create t --partitions 2 --config retention.ms=-1").ok();
     let records: String = (0..10)
         .map(|number| {
             format!("{{\"value\": \"{number}\", \"timestamp_ms\": {}}}\n", 1_700_000_000_000_i64 + 1000 * number)
