@@ -485,6 +485,11 @@ pub fn alter(
     (catalog.cell(who.namespace), Command::AlterTopic(alter))
 }
 
+/// A topic whose settings act differently now, because what it was not given has another default; and where to ask for it.
+pub fn follow(catalog: &Catalog, who: &Ctx, topic: &Topic, config: &TopicConfig) -> Option<(ShardId, Command)> {
+    (topic_settings(config) != topic.settings).then(|| alter(catalog, who, topic, config, false))
+}
+
 /// A topic that is to have so many partitions, and where to ask for it.
 pub fn grow(
     catalog: &Catalog,

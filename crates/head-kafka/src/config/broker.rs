@@ -50,7 +50,7 @@ pub fn find_changeable(name: &str, for_all: bool) -> Result<Option<&'static Defi
     }
 }
 
-/// What the settings do that are the node's own under another name. The rest does nothing.
+/// What the settings do that do something: most of them are the node's own under another name.
 pub const DOES: &[(&str, &str)] = &[
     ("advertised.listeners", "Acts. The node's kafka.advertise, or the address that the client came to."),
     ("auto.create.topics.enable", "Acts. The node's kafka.auto_create_topics."),
@@ -64,12 +64,15 @@ pub const DOES: &[(&str, &str)] = &[
     ("group.min.session.timeout.ms", "Acts. The node's kafka.group_session_timeout_ms_min."),
     ("listeners", "Acts. The node's kafka.bind, or its [[kafka.listener]] tables."),
     ("log.dirs", "Acts. The node's data_dir."),
+    ("log.retention.bytes", "Acts. The retention.bytes of every topic that was given none."),
     ("log.retention.check.interval.ms", "Acts. The node's retention.check_ms."),
+    ("log.retention.ms", "Acts. The retention.ms of every topic that was given none."),
     ("max.connections", "The node's kafka.connections_max acts; a value given while it runs does not."),
     (
         "max.connections.per.ip",
         "The node's kafka.connections_per_address_max acts; a value given while it runs does not.",
     ),
+    ("message.max.bytes", "Acts. The max.message.bytes of every topic that was given none; at most 16 MiB."),
     ("node.id", "Acts. This node's number."),
     ("num.partitions", "Acts. The node's kafka.default_partitions."),
     ("offset.metadata.max.bytes", "Acts. The node's kafka.offset_metadata_bytes_max."),

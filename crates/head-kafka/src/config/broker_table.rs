@@ -2,11 +2,13 @@
 //! The broker's settings: names, defaults, types and where they may be changed, as Apache Kafka 4.3.1 has them (its internal ones are
 //! left out). Sorted by name.
 //!
+//! `message.max.bytes` is bounded by the largest batch there can be, as the topics' setting is that it is the default of.
 //! `listeners` and `listener.security.protocol.map` may be changed there and not here: this node's listeners are fixed at its start.
 
 use super::broker::Mode;
 use super::kind::{INT, LONG, SHORT};
 use super::{Definition, Kind};
+use model::limits::BATCH_BYTES_MAX;
 
 const fn row(name: &'static str, default: Option<&'static str>, kind: Kind, mode: Mode) -> (Definition, Mode) {
     (Definition::kept(name, default, kind), mode)
@@ -189,7 +191,7 @@ pub const TABLE: &[(Definition, Mode)] = &[
     row("log.retention.check.interval.ms", Some("300000"), Kind::Long(i64::MIN, LONG), Mode::ReadOnly),
     row("log.retention.hours", Some("168"), Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
     row("log.retention.minutes", None, Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
-    row("log.retention.ms", None, Kind::Long(i64::MIN, LONG), Mode::ClusterWide),
+    row("log.retention.ms", None, Kind::Long(-1, LONG), Mode::ClusterWide),
     row("log.roll.hours", Some("168"), Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
     row("log.roll.jitter.hours", Some("0"), Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
     row("log.roll.jitter.ms", None, Kind::Long(i64::MIN, LONG), Mode::ClusterWide),
@@ -202,7 +204,7 @@ pub const TABLE: &[(Definition, Mode)] = &[
     row("max.connections.per.ip.overrides", Some(""), Kind::Word, Mode::ClusterWide),
     row("max.incremental.fetch.session.cache.slots", Some("1000"), Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
     row("max.request.partition.size.limit", Some("2000"), Kind::Int(i32::MIN as i64, INT), Mode::ReadOnly),
-    row("message.max.bytes", Some("1048588"), Kind::Int(0, INT), Mode::ClusterWide),
+    row("message.max.bytes", Some("1048588"), Kind::Int(0, BATCH_BYTES_MAX as i64), Mode::ClusterWide),
     row("metadata.log.dir", None, Kind::Word, Mode::ReadOnly),
     row(
         "metadata.log.max.record.bytes.between.snapshots",

@@ -145,10 +145,44 @@ const BROKER_NAMES: &[(&str, &str)] = &[
     ("unclean.leader.election.enable", "unclean.leader.election.enable"),
 ];
 
-/// The settings of one topic that were given, checked: names and values, sorted by name.
+/// Where a value comes from, by the protocol's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Topic = 1,
+    Broker = 2,
+    AllBrokers = 3,
+    Default = 5,
+}
+
+/// The topics' settings whose default is the broker's to give: what the kernel acts upon of them.
+pub const BROKERS: [&str; 3] = ["max.message.bytes", "retention.bytes", "retention.ms"];
+
+/// The defaults that were given to the broker while it runs, by the topics' names for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Defaults(Arc<BTreeMap<&'static str, (Arc<str>, Source)>>);
+
+impl Defaults {
+    /// `broker` and `all_brokers` know the values that were given, by the broker's names.
+    pub fn of<'a>(broker: impl Fn(&str) -> Option<&'a str>, all_brokers: impl Fn(&str) -> Option<&'a str>) -> Defaults {
+        let given = |name: &str| {
+            let name = broker_name(name)?;
+            let for_all = || all_brokers(name).map(|value| (Arc::from(value), Source::AllBrokers));
+            broker(name).map(|value| (Arc::from(value), Source::Broker)).or_else(for_all)
+        };
+        Defaults(Arc::new(BROKERS.into_iter().filter_map(|name| Some((name, given(name)?))).collect()))
+    }
+
+    /// Whether a change of this setting of the broker's changes them.
+    pub fn are_changed_by(broker_setting: &str) -> bool {
+        BROKERS.iter().any(|name| broker_name(name) == Some(broker_setting))
+    }
+}
+
+/// The settings of one topic that were given, checked: names and values, sorted by name; and the defaults of those that were not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicConfig {
     given: Arc<[(Arc<str>, Arc<str>)]>,
+    defaults: Defaults,
 }
 
 impl TopicConfig {
@@ -177,7 +211,7 @@ impl TopicConfig {
     /// What is wrong, for people.
     pub fn of(given: &Given) -> Result<TopicConfig, String> {
         let given = given.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let config = TopicConfig { given };
+        let config = TopicConfig { given, defaults: Defaults::default() };
         if config.value("remote.storage.enable").trim().eq_ignore_ascii_case("true") {
             return Err(
                 "Tiered storage functionality is disabled in the broker: remote.storage.enable stays false".into()
@@ -192,12 +226,17 @@ impl TopicConfig {
 
     /// Nothing given: every setting has its default.
     pub fn none() -> TopicConfig {
-        TopicConfig { given: Arc::from([]) }
+        TopicConfig { given: Arc::from([]), defaults: Defaults::default() }
     }
 
     /// Settings that were checked when they were stored.
     pub fn stored(stored: &Arc<[(Arc<str>, Arc<str>)]>) -> TopicConfig {
-        TopicConfig { given: stored.clone() }
+        TopicConfig { given: stored.clone(), defaults: Defaults::default() }
+    }
+
+    /// The same under these defaults.
+    pub fn under(self, defaults: &Defaults) -> TopicConfig {
+        TopicConfig { defaults: defaults.clone(), ..self }
     }
 
     /// What was given.
@@ -205,11 +244,12 @@ impl TopicConfig {
         &self.given
     }
 
-    /// Every setting with the value it has, and whether that is the default.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
-        TABLE.iter().map(|definition| match self.given_value(definition.name) {
-            Some(value) => (definition.name, value, false),
-            None => (definition.name, definition.default.unwrap_or(""), true),
+    /// Every setting with the value it has, and where that comes from.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, Source)> {
+        TABLE.iter().map(|definition| match (self.given_value(definition.name), self.defaults.0.get(definition.name)) {
+            (Some(value), _) => (definition.name, value, Source::Topic),
+            (None, Some((value, source))) => (definition.name, &**value, *source),
+            (None, None) => (definition.name, definition.default.unwrap_or(""), Source::Default),
         })
     }
 
@@ -221,7 +261,8 @@ impl TopicConfig {
 
     fn value(&self, name: &str) -> &str {
         let default = || named(TABLE, name).and_then(|definition| definition.default).unwrap_or("");
-        self.given_value(name).unwrap_or_else(default)
+        let brokers = || self.defaults.0.get(name).map(|(value, _)| &**value);
+        self.given_value(name).or_else(brokers).unwrap_or_else(default)
     }
 
     fn number(&self, name: &str) -> i64 {
@@ -315,7 +356,27 @@ mod tests {
     fn all_settings_are_listed_with_where_they_come_from() {
         let config = check("retention.ms", "5").unwrap();
         assert_eq!(config.all().count(), 33);
-        assert!(config.all().any(|row| row == ("retention.ms", "5", false)));
-        assert!(config.all().any(|row| row == ("retention.bytes", "-1", true)));
+        assert!(config.all().any(|row| row == ("retention.ms", "5", Source::Topic)));
+        assert!(config.all().any(|row| row == ("retention.bytes", "-1", Source::Default)));
+    }
+
+    #[test]
+    fn what_was_given_to_the_broker_is_the_default_of_what_was_not_given_to_the_topic() {
+        let broker = |name: &str| (name == "log.retention.bytes").then_some("7");
+        let all_brokers = |name: &str| match name {
+            "log.retention.bytes" => Some("8"),
+            "log.retention.ms" => Some("9"),
+            "log.cleanup.policy" => Some("compact"),
+            _ => None,
+        };
+        let defaults = Defaults::of(broker, all_brokers);
+        let config = TopicConfig::none().under(&defaults);
+        assert_eq!((config.retention_bytes(), config.retention_ms()), (Some(7), Some(9)));
+        assert!(!config.is_compacted(), "not one of those");
+        assert!(config.all().any(|row| row == ("retention.bytes", "7", Source::Broker)));
+        assert!(config.all().any(|row| row == ("retention.ms", "9", Source::AllBrokers)));
+        let config = check("retention.ms", "5").unwrap().under(&defaults);
+        assert_eq!(config.retention_ms(), Some(5));
+        assert!(Defaults::are_changed_by("message.max.bytes") && !Defaults::are_changed_by("log.cleanup.policy"));
     }
 }

@@ -8,8 +8,10 @@ use kafka_protocol::messages::alter_configs_request as alter;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::incremental_alter_configs_request as incremental;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    MetadataRequest,
 };
 use kernel::Reply;
 use kernel::error::AlterError;
@@ -335,6 +337,67 @@ fn the_brokers_settings_are_listed_changed_and_kept() {
         assert_eq!(change(&mut client, BROKER, "0", &back), 0);
         assert_eq!(value(&mut client, BROKER, "0", "background.threads"), some("3", 3));
         assert_eq!(value(&mut client, BROKER, "0", "log.cleanup.policy"), some("delete", 2));
+    }
+}
+
+/// The error of a batch that is larger than 70 bytes.
+fn large(client: &mut Client<Shards>, topic: &str) -> i16 {
+    let request = produce_request(topic, 0, -1, Some(batch_of(&["0123456789"])));
+    client.call(9, &request).responses[0].partition_responses[0].error_code
+}
+
+#[test]
+fn a_default_given_to_the_broker_acts_upon_every_topic_without_a_value_of_its_own() {
+    for mut client in clients() {
+        client.make_topic_with("own", 2, &[("max.message.bytes", "1000")]);
+        for number in 0..150 {
+            client.make_topic(&format!("t{number}"), 1);
+        }
+        let set = [("message.max.bytes", SET, Some("70")), ("log.retention.ms", SET, Some("9"))];
+        let check = change_request(BROKER, "", &set).with_validate_only(true);
+        assert_eq!(client.call(1, &check).responses[0].error_code, 0);
+        assert_eq!(large(&mut client, "t0"), 0, "it was only asked");
+
+        assert_eq!(change(&mut client, BROKER, "", &set), 0);
+        client.make_topic("made", 1);
+        let auto = MetadataRequestTopic::default().with_name(Some(text("auto").into()));
+        let auto = client.call(9, &MetadataRequest::default().with_topics(Some(vec![auto])));
+        assert_eq!(auto.topics[0].error_code, 0);
+        let act = |client: &mut Client<Shards>| {
+            for topic in ["t0", "t77", "t149", "made", "auto"] {
+                assert_eq!(large(client, topic), 10, "{topic}");
+            }
+            assert_eq!(large(client, "own"), 0);
+            assert_eq!(value(client, TOPIC, "t0", "max.message.bytes"), some("70", 3));
+            assert_eq!(value(client, TOPIC, "own", "max.message.bytes"), some("1000", 1));
+            assert_eq!(value(client, TOPIC, "own", "retention.ms"), some("9", 3));
+        };
+        act(&mut client);
+        restart(&mut client);
+        act(&mut client);
+        // What changes something else of a topic leaves the default.
+        assert_eq!(change(&mut client, TOPIC, "t0", &[("segment.ms", SET, Some("5"))]), 0);
+        assert_eq!(change(&mut client, TOPIC, "own", &[("max.message.bytes", DELETE, None)]), 0);
+        assert_eq!((large(&mut client, "t0"), large(&mut client, "own")), (10, 10));
+        // This broker's value is stronger than all brokers'.
+        assert_eq!(change(&mut client, BROKER, "0", &[("message.max.bytes", SET, Some("500"))]), 0);
+        assert_eq!((large(&mut client, "t0"), large(&mut client, "own")), (0, 0));
+        let row = describe(&mut client, TOPIC, "t0", Some(&["max.message.bytes"])).configs[0].clone();
+        assert_eq!((row.value.as_deref(), row.config_source), (Some("500"), 2));
+        let names = |name: &str, source: i8| (name.to_owned(), source);
+        let name = "message.max.bytes";
+        assert_eq!(synonyms(&row), [names(name, 2), names(name, 3), names(name, 5)]);
+        assert_eq!(change(&mut client, BROKER, "0", &[("message.max.bytes", DELETE, None)]), 0);
+        assert_eq!(large(&mut client, "t149"), 10);
+        // The older request, which names nothing, takes all back.
+        let resource = alter::AlterConfigsResource::default().with_resource_type(BROKER).with_resource_name(text(""));
+        let answer = client.call(2, &AlterConfigsRequest::default().with_resources(vec![resource]));
+        assert_eq!(answer.responses[0].error_code, 0);
+        assert_eq!(value(&mut client, TOPIC, "t0", "max.message.bytes"), some("1048588", 5));
+        assert_eq!((large(&mut client, "t0"), large(&mut client, "auto")), (0, 0));
+        for wrong in ["16777217", "-1", "x"] {
+            assert_eq!(change(&mut client, BROKER, "", &[("message.max.bytes", SET, Some(wrong))]), 42);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! asks for.
 
 use super::client::{Event, Kernel};
-use crate::coordinator::{GROUPS, GroupSettings, Groups};
+use crate::coordinator::{CONFIGS, Configs, GROUPS, GroupSettings, Groups};
 use bytes::Bytes;
 use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
@@ -69,6 +69,12 @@ impl Kernel for PlainKernel {
             Command::Coordinator { which: GROUPS, input } if self.instead.is_empty() => {
                 let decision = self.groups.handle(now, &who(), ticket, &input);
                 self.decided(decision);
+            }
+            // Nothing was given to the broker.
+            Command::Coordinator { which: CONFIGS, input } => {
+                for (_, ticket, answer) in Configs::new().handle(now, &who(), ticket, &input).replies {
+                    self.reply(ticket, Reply::Coordinated(Ok(answer)));
+                }
             }
             command => self.take(ticket, command),
         }

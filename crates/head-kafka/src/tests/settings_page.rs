@@ -2,6 +2,7 @@
 //! `docs/user/kafka-settings.md` is made of the tables of `config/`: this test holds it to them. `UPDATE_EXPECT=1` writes it anew.
 
 use crate::config::broker::{self, Mode};
+use crate::config::topic::Defaults;
 use crate::config::{Definition, Kind, group, topic};
 use std::fmt::Write;
 use std::path::Path;
@@ -31,7 +32,7 @@ durable and every shard acts upon it.
 const BROKER_ACTING: &str = "
 ## The broker
 
-Shown as `STATIC_BROKER_CONFIG` is what this node's own settings say, under Kafka's name (`polylog settings` explains each):
+These act. Most are this node's own settings under Kafka's name (`polylog settings` explains each), shown as `STATIC_BROKER_CONFIG`:
 
 | name | here |
 |---|---|
@@ -39,11 +40,13 @@ Shown as `STATIC_BROKER_CONFIG` is what this node's own settings say, under Kafk
 
 const BROKER_CHANGEABLE: &str = "
 These can be changed while the broker runs, for this broker by its id (`DYNAMIC_BROKER_CONFIG`) or, where *all* is said, for every broker
-by the resource without a name (`DYNAMIC_DEFAULT_BROKER_CONFIG`). They are kept as they were given and act upon nothing. In particular the
-defaults of topics (`log.retention.ms`, `message.max.bytes` and their like) do not: what a topic should have is given to the topic.
+by the resource without a name (`DYNAMIC_DEFAULT_BROKER_CONFIG`). They are kept as they were given. Three act: they are the defaults of every
+topic that was given no value of its own, of those that are there (the change is answered when all of them follow) and of those made later.
+Should client or broker go in between, the topics that did not follow yet do so with the next change of a default or of the topic.
+The other defaults of topics do not act: give the topic its value.
 
-| name | default | takes | for |
-|---|---|---|---|
+| name | default | takes | for | here |
+|---|---|---|---|---|
 ";
 
 const BROKER_FIXED: &str = "
@@ -95,7 +98,8 @@ fn page() -> String {
             Mode::PerBroker => "one",
             Mode::ClusterWide => "one, all",
         };
-        writeln!(page, "{} | {who} |", row(definition)).unwrap();
+        let acts = if Defaults::are_changed_by(definition.name) { "Acts." } else { "" };
+        writeln!(page, "{} | {who} | {acts} |", row(definition)).unwrap();
     }
     page += BROKER_FIXED;
     let fixed = broker::TABLE.iter().filter(|(_, mode)| *mode == Mode::ReadOnly);

@@ -4,8 +4,9 @@
 //! A topic's settings are part of the catalog: the change is planned from what is seen there and planned anew when somebody else was
 //! faster, `TRIES_MAX` times. All else is decided by the coordinator of `coordinator/configs.rs`.
 
-use super::{Cx, Outcome, first_error};
+use super::{Cx, Outcome, first_error, topic_defaults};
 use crate::config::change::{self, Change, Operation, Wrong};
+use crate::config::topic::Defaults;
 use crate::config::{TopicConfig, topic};
 use crate::coordinator::configs::{Alter, AlterOperation, Answer, Ask, BROKER, GROUP, Resource};
 use crate::errors;
@@ -16,11 +17,13 @@ use kernel::auth::Action;
 use kernel::error::{AlterError, CoordinatorError};
 use kernel::reply::Altered;
 use kernel::{Command, Reply};
-use model::ShardId;
+use model::{ShardId, TopicId};
 use std::collections::BTreeMap;
 
 /// How often a change of a topic is planned; then it is answered as one that did not come through in time.
 const TRIES_MAX: u8 = 10;
+/// Topics that follow a default at once.
+const SPREAD_WINDOW: usize = 64;
 
 pub const TOPIC: i8 = 2;
 pub const BROKER_LOGGER: i8 = 8;
@@ -45,6 +48,9 @@ pub struct Result {
 pub struct Running {
     resources: Vec<(Wanted, u8)>,
     results: Vec<Result>,
+    /// Of topics' settings; known when a topic is to be changed.
+    defaults: Defaults,
+    spread: Spread,
     throttle_time_ms: i32,
     is_complete: bool,
     validate_only: bool,
@@ -67,12 +73,10 @@ pub fn start(
         resource_type: wanted.resource_type,
         resource_name: wanted.resource_name.clone(),
     };
-    let mut times: BTreeMap<(i8, Text), usize> = BTreeMap::new();
-    for resource in &wanted {
-        *times.entry((resource.resource_type, resource.resource_name.clone())).or_default() += 1;
-    }
     let mut running = Running {
         results: wanted.iter().map(result).collect(),
+        defaults: Defaults::default(),
+        spread: Spread::default(),
         resources: wanted.into_iter().map(|wanted| (wanted, TRIES_MAX)).collect(),
         throttle_time_ms: 0,
         is_complete,
@@ -80,21 +84,11 @@ pub fn start(
         replies_left: 0,
         answer,
     };
-    for at in 0..running.resources.len() {
-        let (wanted, _) = &running.resources[at];
-        let planned = match times.get(&(wanted.resource_type, wanted.resource_name.clone())) {
-            Some(1) => running.plan(cx, wanted),
-            _ => refuse(ErrorCode::InvalidRequest, "Each resource must appear at most once."),
-        };
-        match planned {
-            Ok(command) => {
-                cx.send(at as u32, command);
-                running.replies_left += 1;
-            }
-            Err(wrong) => running.results[at].set(wrong),
-        }
+    if running.resources.iter().any(|(wanted, _)| wanted.resource_type == TOPIC) {
+        topic_defaults::ask(cx);
+        return Ok(running);
     }
-    match running.finished(cx) {
+    match running.begin(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
     }
@@ -111,7 +105,42 @@ impl Result {
     }
 }
 
+/// A default of topics has changed: every topic that was given no value of its own follows, a few at a time.
+#[derive(Default)]
+struct Spread {
+    /// The resources of the request that changed it.
+    causes: Vec<usize>,
+    is_running: bool,
+    /// Topics up to this name have been looked at.
+    behind: String,
+    /// For each command sent: the topic, and how often it may still be planned.
+    sent: Vec<(TopicId, u8)>,
+    under_way: usize,
+}
+
 impl Running {
+    fn begin(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        let mut times: BTreeMap<(i8, Text), usize> = BTreeMap::new();
+        for (wanted, _) in &self.resources {
+            *times.entry((wanted.resource_type, wanted.resource_name.clone())).or_default() += 1;
+        }
+        for at in 0..self.resources.len() {
+            let (wanted, _) = &self.resources[at];
+            let planned = match times.get(&(wanted.resource_type, wanted.resource_name.clone())) {
+                Some(1) => self.plan(cx, wanted),
+                _ => refuse(ErrorCode::InvalidRequest, "Each resource must appear at most once."),
+            };
+            match planned {
+                Ok(command) => {
+                    cx.send(at as u32, command);
+                    self.replies_left += 1;
+                }
+                Err(wrong) => self.results[at].set(wrong),
+            }
+        }
+        self.finished(cx)
+    }
+
     fn plan(&self, cx: &Cx<'_>, wanted: &Wanted) -> std::result::Result<(ShardId, Command), Wrong> {
         let name = wanted.resource_name.as_str();
         match wanted.resource_type {
@@ -168,11 +197,33 @@ impl Running {
         let given = topic.settings.stored.iter().cloned().collect();
         let given = change::apply(&given, &changes, self.is_complete, &topic::RULES)?;
         let config = TopicConfig::of(&given).map_err(|message| (ErrorCode::InvalidConfig, message))?;
+        let config = config.under(&self.defaults);
         Ok(map::alter(cx.catalog, cx.who, topic, &config, self.validate_only))
     }
 
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, reply: Reply) -> Option<Outcome> {
         match reply {
+            Reply::Coordinated(result) if part == topic_defaults::PART => {
+                return match (topic_defaults::read(result), self.spread.is_running) {
+                    (Ok(defaults), false) => {
+                        self.defaults = defaults;
+                        self.begin(cx)
+                    }
+                    (Ok(defaults), true) => {
+                        self.defaults = defaults;
+                        self.spread(cx)
+                    }
+                    (Err(code), false) => {
+                        self.results.iter_mut().for_each(|result| result.set((code, String::new())));
+                        self.finished(cx)
+                    }
+                    (Err(code), true) => {
+                        self.not_followed(code);
+                        self.finished(cx)
+                    }
+                };
+            }
+            Reply::Altered(result) if self.spread.is_running => return self.followed(cx, part, result),
             Reply::Altered(result) => self.topic_altered(cx, part, result)?,
             Reply::Coordinated(result) => self.decided(part, result)?,
             _ => return Some(Outcome::Close("a reply came for a command of another kind".to_owned())),
@@ -220,6 +271,12 @@ impl Running {
             Ok(Ok(Answer::Altered(altered))) => {
                 let result = self.results.get_mut(part as usize)?;
                 (result.error_code, result.error_message) = (altered.error_code, altered.error_message);
+                let (wanted, _) = &self.resources[part as usize];
+                let is_default =
+                    wanted.resource_type == BROKER && (self.is_complete || names(wanted).any(Defaults::are_changed_by));
+                if altered.error_code == 0 && is_default && !self.validate_only {
+                    self.spread.causes.push(part as usize);
+                }
                 return Some(());
             }
             Ok(_) => refuse(ErrorCode::UnknownServerError, ""),
@@ -237,9 +294,72 @@ impl Running {
         Some(())
     }
 
-    fn finished(&mut self, cx: &Cx<'_>) -> Option<Outcome> {
-        (self.replies_left == 0).then(|| (self.answer)(cx, self.throttle_time_ms, std::mem::take(&mut self.results)))
+    fn finished(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        if self.replies_left > 0 {
+            return None;
+        }
+        if !self.spread.causes.is_empty() && !self.spread.is_running {
+            self.spread.is_running = true;
+            topic_defaults::ask(cx);
+            return None;
+        }
+        Some((self.answer)(cx, self.throttle_time_ms, std::mem::take(&mut self.results)))
     }
+
+    /// Lets topics follow the defaults that have changed.
+    fn spread(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
+        while self.spread.under_way < SPREAD_WINDOW {
+            let Some(topic) = cx.catalog.topics_after(cx.who, &self.spread.behind).next() else { break };
+            self.spread.behind = topic.name.to_string();
+            let config = TopicConfig::stored(&topic.settings.stored).under(&self.defaults);
+            if let Some(command) = map::follow(cx.catalog, cx.who, topic, &config) {
+                let part = self.spread.sent.len() as u32;
+                self.spread.sent.push((topic.id, TRIES_MAX));
+                self.spread.under_way += 1;
+                cx.send(part, command);
+            }
+        }
+        if self.spread.under_way == 0 { self.finished(cx) } else { None }
+    }
+
+    fn followed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        part: u32,
+        result: std::result::Result<Altered, AlterError>,
+    ) -> Option<Outcome> {
+        let (id, tries_left) = self.spread.sent.get_mut(part as usize)?;
+        *tries_left -= 1;
+        let (id, may_try) = (*id, *tries_left > 0);
+        self.spread.under_way = self.spread.under_way.saturating_sub(1);
+        match result {
+            // A topic that is gone follows nothing.
+            Ok(_) | Err(AlterError::NotFound) => {}
+            Err(AlterError::Changed) if may_try => {
+                let topic = cx.catalog.by_id(cx.who, id);
+                let config = topic.map(|topic| TopicConfig::stored(&topic.settings.stored).under(&self.defaults));
+                let command =
+                    topic.zip(config).and_then(|(topic, config)| map::follow(cx.catalog, cx.who, topic, &config));
+                if let Some(command) = command {
+                    self.spread.under_way += 1;
+                    cx.send(part, command);
+                }
+            }
+            Err(error) => self.not_followed(errors::alter(&error)),
+        }
+        self.spread(cx)
+    }
+
+    /// The value is kept, and not every topic follows it: the client is told, and may ask again.
+    fn not_followed(&mut self, code: ErrorCode) {
+        for at in &self.spread.causes {
+            self.results[*at].set((code, "The value is kept. Not every topic follows it yet.".to_owned()));
+        }
+    }
+}
+
+fn names(wanted: &Wanted) -> impl Iterator<Item = &str> {
+    wanted.operations.iter().map(|operation| operation.name.as_str())
 }
 
 /// The name of a broker's resource: this broker's id, or empty for all brokers.

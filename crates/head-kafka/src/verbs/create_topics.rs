@@ -3,7 +3,7 @@
 //!
 //! `timeout_ms` is not looked at: a topic that was made is made, and the answer comes when it is durable.
 
-use super::{Cx, Outcome, first_error};
+use super::{Cx, Outcome, first_error, topic_defaults};
 use crate::config::TopicConfig;
 use crate::errors;
 use crate::map::{self, Refusal};
@@ -11,7 +11,8 @@ use crate::wire::messages::create_topics::{
     CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use crate::wire::{ErrorCode, Text};
-use kernel::error::DeclareError;
+use bytes::Bytes;
+use kernel::error::{CoordinatorError, DeclareError};
 use kernel::reply::Declared;
 use std::collections::BTreeMap;
 
@@ -22,8 +23,8 @@ const TOPICS_MAX: usize = 10_000;
 /// See the module.
 pub struct Running {
     response: CreateTopicsResponse,
-    /// For each command sent: the topic in the response, and its settings.
-    sent: Vec<(u32, TopicConfig)>,
+    /// For each command to be sent: the topic in the response, how many partitions, and its settings.
+    sent: Vec<(u32, u32, TopicConfig)>,
     validate_only: bool,
     replies_left: usize,
 }
@@ -57,12 +58,7 @@ pub fn start(cx: &mut Cx<'_>, request: CreateTopicsRequest) -> Result<Running, O
         };
         match plan {
             Ok((partition_count, config)) => {
-                let name = topic.name.as_str();
-                let command =
-                    map::declare(cx.catalog, cx.who, cx.random, name, partition_count, &config, running.validate_only);
-                let part = running.sent.len() as u32;
-                running.sent.push((running.response.topics.len() as u32, config));
-                cx.send(part, command);
+                running.sent.push((running.response.topics.len() as u32, partition_count, config));
                 // Stands until the reply takes its place.
                 running.response.topics.push(refused(&topic.name, ErrorCode::RequestTimedOut, None));
             }
@@ -73,7 +69,10 @@ pub fn start(cx: &mut Cx<'_>, request: CreateTopicsRequest) -> Result<Running, O
     }
     running.replies_left = running.sent.len();
     match running.finished(cx) {
-        None => Ok(running),
+        None => {
+            topic_defaults::ask(cx);
+            Ok(running)
+        }
         Some(outcome) => Err(outcome),
     }
 }
@@ -160,8 +159,29 @@ fn refused(name: &Text, code: ErrorCode, message: Option<String>) -> CreatableTo
 }
 
 impl Running {
+    /// The defaults of what was not given have come: now the topics are made.
+    pub fn defaults(&mut self, cx: &mut Cx<'_>, result: Result<Bytes, CoordinatorError>) -> Option<Outcome> {
+        let defaults = topic_defaults::read(result);
+        for (part, (topic_at, partition_count, config)) in self.sent.iter_mut().enumerate() {
+            let topic = self.response.topics.get_mut(*topic_at as usize)?;
+            match &defaults {
+                Ok(defaults) => {
+                    *config = config.clone().under(defaults);
+                    let (name, count) = (topic.name.as_str(), *partition_count);
+                    let command = map::declare(cx.catalog, cx.who, cx.random, name, count, config, self.validate_only);
+                    cx.send(part as u32, command);
+                }
+                Err(code) => {
+                    *topic = refused(&topic.name, *code, None);
+                    self.replies_left -= 1;
+                }
+            }
+        }
+        self.finished(cx)
+    }
+
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Declared, DeclareError>) -> Option<Outcome> {
-        let (topic_at, config) = self.sent.get(part as usize)?;
+        let (topic_at, _, config) = self.sent.get(part as usize)?;
         let topic = self.response.topics.get_mut(*topic_at as usize)?;
         *topic = match result {
             Ok(declared) => CreatableTopicResult {
@@ -203,15 +223,13 @@ fn message(error: &DeclareError) -> Option<String> {
 }
 
 fn configs(config: &TopicConfig) -> Vec<CreatableTopicConfigs> {
-    const DYNAMIC_TOPIC_CONFIG: i8 = 1;
-    const DEFAULT_CONFIG: i8 = 5;
     config
         .all()
-        .map(|(name, value, is_default)| CreatableTopicConfigs {
+        .map(|(name, value, source)| CreatableTopicConfigs {
             name: Text::from(name),
             value: Some(Text::from(value)),
             read_only: false,
-            config_source: if is_default { DEFAULT_CONFIG } else { DYNAMIC_TOPIC_CONFIG },
+            config_source: source as i8,
             is_sensitive: false,
         })
         .collect()

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Settings told in one answer: all those of ten thousand topics. Resources beyond are refused (44).
 const ROWS_MAX: usize = 350_000;
 
-/// Where a value comes from, by the protocol's numbers.
+/// Where a value of any resource comes from, by the protocol's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Topic = 1,
@@ -55,7 +55,7 @@ struct Given {
 pub fn start(cx: &mut Cx<'_>, request: DescribeConfigsRequest) -> Result<Running, Outcome> {
     let of_type = |kind: i8| request.resources.iter().filter(move |resource| resource.resource_type == kind);
     let groups: BTreeSet<Text> = of_type(GROUP).map(|resource| resource.resource_name.clone()).collect();
-    let is_given_wanted = !groups.is_empty() || of_type(BROKER).next().is_some();
+    let is_given_wanted = [TOPIC, BROKER, GROUP].into_iter().any(|kind| of_type(kind).next().is_some());
     let running = Running { groups: groups.into_iter().collect(), request };
     if !is_given_wanted {
         return Err(running.answer(cx, &Given::default()));
@@ -135,7 +135,7 @@ impl Running {
             TOPIC if !map::is_topic_name(name) => refuse(ErrorCode::InvalidTopicException, "This is no topic's name."),
             TOPIC => match map::topic_named(cx.catalog, cx.who, name) {
                 Err(code) => refuse(code, ""),
-                Ok(topic) => Ok(writer.topic(&TopicConfig::stored(&topic.settings.stored))),
+                Ok(topic) => Ok(writer.topic(&TopicConfig::stored(&topic.settings.stored), given)),
             },
             BROKER => {
                 is_this_broker(cx, name)?;
@@ -179,14 +179,19 @@ impl Rows<'_> {
         self.keys.as_ref().is_none_or(|keys| keys.contains(name))
     }
 
-    fn topic(&self, config: &TopicConfig) -> Vec<DescribeConfigsResourceResult> {
+    fn topic(&self, config: &TopicConfig, given: &Given) -> Vec<DescribeConfigsResourceResult> {
         let wanted = topic::TABLE.iter().filter(|definition| self.wants(definition.name));
         let row = |definition: &Definition| {
             let mut values = Vec::new();
             if let Some(value) = config.given_value(definition.name) {
                 values.push((definition.name, Text::from(value), Source::Topic));
             }
-            values.extend(default_of(definition, topic::broker_name(definition.name)));
+            let broker_name = topic::broker_name(definition.name);
+            if let Some(name) = broker_name.filter(|_| topic::BROKERS.contains(&definition.name)) {
+                values.extend(given.broker.get(name).map(|value| (name, value.clone(), Source::Broker)));
+                values.extend(given.all_brokers.get(name).map(|value| (name, value.clone(), Source::AllBrokers)));
+            }
+            values.extend(default_of(definition, broker_name));
             self.row(definition, definition.documentation(), false, values)
         };
         wanted.map(row).collect()

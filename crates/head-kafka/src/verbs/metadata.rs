@@ -2,7 +2,7 @@
 //! Metadata: this one broker, and the topics asked for. A topic that does not exist is made when the client allows it, and
 //! answered when it is there and can be used; Apache Kafka would answer LEADER_NOT_AVAILABLE and be asked again.
 
-use super::{Cx, Outcome, first_error};
+use super::{Cx, Outcome, first_error, topic_defaults};
 use crate::config::TopicConfig;
 use crate::errors;
 use crate::map;
@@ -10,8 +10,9 @@ use crate::wire::messages::metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataTopic,
 };
 use crate::wire::{ErrorCode, Text, Uuid};
+use bytes::Bytes;
 use kernel::catalog::Topic;
-use kernel::error::DeclareError;
+use kernel::error::{CoordinatorError, DeclareError};
 use kernel::reply::Declared;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,14 +78,9 @@ pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outco
             }
         }
     }
-    let config = TopicConfig::none();
-    for (part, name) in running.making.iter().enumerate() {
-        let count = cx.settings.default_partitions;
-        let command = map::declare(cx.catalog, cx.who, cx.random, name.as_str(), count, &config, false);
-        cx.send(part as u32, command);
-    }
     running.replies_left = running.making.len();
     if running.replies_left > 0 {
+        topic_defaults::ask(cx);
         return Ok(running);
     }
     let topics = running.topics(cx);
@@ -92,6 +88,23 @@ pub fn start(cx: &mut Cx<'_>, request: MetadataRequest) -> Result<Running, Outco
 }
 
 impl Running {
+    /// The defaults of their settings have come: now the topics are made.
+    pub fn defaults(&mut self, cx: &mut Cx<'_>, result: Result<Bytes, CoordinatorError>) -> Option<Outcome> {
+        let Ok(defaults) = topic_defaults::read(result) else {
+            let failed = self.making.iter().map(|name| (name.clone(), ErrorCode::LeaderNotAvailable));
+            self.failed.extend(failed);
+            let topics = self.topics(cx);
+            return Some(self.answer(cx, topics));
+        };
+        let config = TopicConfig::none().under(&defaults);
+        for (part, name) in self.making.iter().enumerate() {
+            let count = cx.settings.default_partitions;
+            let command = map::declare(cx.catalog, cx.who, cx.random, name.as_str(), count, &config, false);
+            cx.send(part as u32, command);
+        }
+        None
+    }
+
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Declared, DeclareError>) -> Option<Outcome> {
         let name = self.making.get(part as usize)?;
         match result {

@@ -43,6 +43,7 @@ pub mod offset_for_leader_epoch;
 mod partition_walk;
 pub mod produce;
 pub mod sync_group;
+mod topic_defaults;
 
 use crate::Settings;
 use crate::coordinator::messages::{Answer, Ask};
@@ -292,11 +293,13 @@ impl Running {
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, reply: Reply) -> Option<Outcome> {
         match (self, reply) {
             (Running::CreateTopics(running), Reply::Declared(result)) => running.reply(cx, part, result),
+            (Running::CreateTopics(running), Reply::Coordinated(result)) => running.defaults(cx, result),
             (Running::DeleteTopics(running), Reply::Deleted(result)) => running.reply(cx, part, result),
             (Running::Fetch(running), Reply::Read(result)) => running.reply(cx, part, result),
             (Running::InitProducerId, Reply::Producer(result)) => Some(init_producer_id::reply(cx, result)),
             (Running::ListOffsets(running), Reply::Located(result)) => running.reply(cx, part, result),
             (Running::Metadata(running), Reply::Declared(result)) => running.reply(cx, part, result),
+            (Running::Metadata(running), Reply::Coordinated(result)) => running.defaults(cx, result),
             (Running::ConfigChanges(running), reply) => running.reply(cx, part, reply),
             (Running::CreatePartitions(running), Reply::Altered(result)) => running.reply(cx, part, result),
             (Running::DeleteRecords(running), Reply::Trimmed(result)) => running.reply(cx, part, result),
