@@ -63,7 +63,7 @@ def until(probe, deadline_s, what):
         answer = probe()
         if answer:
             return answer
-        expect(time.monotonic() < end, f"not within {deadline_s} s: {what}")
+        expect(time.monotonic() < end, lambda: f"not within {deadline_s} s: {what() if callable(what) else what}")
         select.select([], [], [], 0.02)
 
 

@@ -21,6 +21,7 @@ def main():
                     "feature": result["feature"],
                     "outcome": result["outcome"],
                     "reason": reason[0] if reason else "",
+                    "note": result.get("note"),
                 }
     for case in sorted(kept):
         print(json.dumps(kept[case], ensure_ascii=False))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kafka-python: the protocol in pure Python, with a fetch session and batches of its own making."""
 
+import re
 import time
 
 import kafka
@@ -10,7 +11,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from kafka.errors import KafkaError
+from kafka.errors import InvalidConfigurationError, KafkaError
 
 from case import Refused
 from clients.adapter import HEARTBEAT_MS, Client, Producer, Reader
@@ -95,10 +96,16 @@ class KafkaPython(Client):
     def alter_configs(self, kind, name, settings):
         changes = {key: value for key, value in settings.items() if value is not None}
         resets = {key: None for key, value in settings.items() if value is None}
-        if changes:
-            self.with_admin(lambda admin: admin.alter_configs([ConfigResource(kind, name, changes)], raise_on_unknown=False))
-        if resets:
-            self.with_admin(lambda admin: admin.reset_configs([ConfigResource(kind, name, resets)]))
+        for verb, some in ("alter_configs", changes), ("reset_configs", resets):
+            if some:
+                try:
+                    told = self.with_admin(lambda admin, verb=verb, some=some: getattr(admin, verb)([ConfigResource(kind, name, some)]))
+                except ValueError as error:
+                    # It asks the broker for the keys that there are, and refuses others by itself.
+                    raise Refused(InvalidConfigurationError.errno, str(error)) from error
+                ((outcome,),) = [each.values() for each in told.values()]
+                if outcome != "OK":
+                    raise Refused(int(re.search(r"\[Error (\d+)\]", outcome).group(1)), outcome)
 
     def create_partitions(self, topic, count):
         self.with_admin(lambda admin: admin.create_partitions({topic: count}))

@@ -306,6 +306,8 @@ class Sarama(LineProgram):
 
 class KafkaGo(LineProgram):
     name = "kafka-go"
+    says_null_headers = False
+    says_empty_apart_from_null = False
     cannot = {
         "idempotent_restarts": "it has no idempotent producer",
         "assignor_sticky": "it has no such assignor",

@@ -105,7 +105,7 @@ def admin_groups(place):
         equal(place.wire.commit(group.name + "-other", {(place.topic, 0): 0}), {(place.topic, 0): 0}, "a commit")
         expect(group.name + "-other" in place.client.groups(), "a group of offsets alone is not listed")
         equal(place.client.describe_group(group.name + "-other"), ("empty", 0), "a group of offsets alone")
-        expect(one.assigned() == {(place.topic, 0)}, "the member lost its partition")
+        until(lambda: one.assigned() == {(place.topic, 0)}, SETTLED_S_MAX, "the member has its partition")
 
 
 def described(place, group):

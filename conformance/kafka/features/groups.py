@@ -55,7 +55,12 @@ class Group:
             whole = sum(map(len, all_have)) == len(places) and set().union(*all_have) == places
             return all_have if fair and whole else None
 
-        return until(probe, SETTLED_S_MAX, f"{len(self.members)} members share {len(places)} partitions")
+        def what():
+            have = [sorted(member.assigned()) for member in self.members]
+            told = self.place.wire.describe_group(self.name)
+            return f"{len(have)} members share {len(places)} partitions; they have {have}, and the group is {told}"
+
+        return until(probe, SETTLED_S_MAX, what)
 
     def committed(self, topic, partitions):
         return self.place.wire.committed(self.name, topic, range(partitions))

@@ -246,7 +246,8 @@ func told(one kafka.Message) lines.Record {
 	timestampMs := one.Time.UnixMilli()
 	headers := []lines.Header{}
 	for _, h := range one.Headers {
-		headers = append(headers, lines.Header{Name: h.Key, Value: h.Value})
+		// Empty or null: it does not tell.
+		headers = append(headers, lines.Header{Name: h.Key, Value: append([]byte{}, h.Value...)})
 	}
 	return lines.Record{
 		Topic: one.Topic, Partition: int32(one.Partition), Key: one.Key, Value: one.Value, Headers: headers,
