@@ -13,6 +13,7 @@ import sys
 from broker import Broker
 from case import Case, Skip, expect
 
+NAME = "kafka/kafka-python's own integration tests"
 # Of the broker: the tests leave out what it is too old for.
 SPOKEN_VERSION = "4.3.1"
 RUN_S_MAX = 900
@@ -40,7 +41,10 @@ def own_tests(shared):
         if told["outcome"] != wanted:
             wrong.append(f"{test}: {told['outcome']}, and not {wanted}\n{told['reason']}")
     wrong += [f"{test} was not run" for test in missing if test not in outcomes]
-    note = {test: told["outcome"] for test, told in sorted(outcomes.items())}
+    note = {}
+    for test, told in sorted(outcomes.items()):
+        why = told["reason"].removeprefix("Skipped: ") if told["outcome"] == "skipped" else missing.get(test, "")
+        note[test] = [told["outcome"], why]
     expect(not wrong, lambda: "\n\n".join(wrong))
     return note
 
@@ -60,7 +64,7 @@ def run(folder, broker):
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "kafka_python_plugin", "-p", "no:cacheprovider"]
     command += ["--show-capture=no", f"--timeout={TEST_S_MAX}", "test/integration"]
-    # They want a broker with TLS that they start themselves.
+    # What is in there wants a broker with TLS that it starts itself.
     command += ["--ignore=test/integration/test_ssl_integration.py"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=RUN_S_MAX, check=False)
     # 1: some test failed, which is looked at one by one.
@@ -75,4 +79,4 @@ def run(folder, broker):
 
 
 def cases(shared):
-    return [Case("kafka/kafka-python's own integration tests", "", "", "", lambda: own_tests(shared), lane="kafka-python's own")]
+    return [Case(NAME, "", "", "", lambda: own_tests(shared), lane="kafka-python's own")]

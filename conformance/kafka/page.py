@@ -86,6 +86,7 @@ class Page:
                 if result["client"] == program:
                     print(f"| {result['feature']} | {self.cell(program, result['feature'])} |")
             print()
+        self.print_own_tests()
         print("By hand-made bytes and by other programs:")
         print()
         for result in self.results:
@@ -94,6 +95,30 @@ class Page:
                 beside = self.peer.get(result["case"])
                 told = f"; Apache Kafka: {beside['outcome']}" if beside else ""
                 print(f"- {words}: {result['outcome']}{told}")
+
+    def print_own_tests(self):
+        """kafka-python's: how many passed on either side, and each that did not, with its reason."""
+        from kafka_python_tests import NAME
+
+        ours = next((result["note"] for result in self.results if result["case"] == NAME), None)
+        theirs = self.peer.get(NAME, {}).get("note")
+        if ours is None:
+            return
+        print("kafka-python's own integration tests, as its source distribution ships them (`test_ssl_integration.py` is not run: it")
+        print(f"wants a broker with TLS that it starts itself). Polylog: {counted(ours)}. Apache Kafka: {counted(theirs or {})}.")
+        print()
+        print("| not passed | Polylog / Apache Kafka | because |")
+        print("|---|---|---|")
+        for test, (outcome, why) in ours.items():
+            if outcome != "passed":
+                beside = (theirs or {}).get(test, ["?"])[0]
+                print(f"| `{test}` | {outcome} / {beside} | {why} |")
+        print()
+
+
+def counted(note):
+    outcomes = [outcome for outcome, _ in note.values()]
+    return f"{outcomes.count('passed')} passed, {outcomes.count('failed')} failed, {outcomes.count('skipped')} left out by themselves"
 
 
 if __name__ == "__main__":
