@@ -254,8 +254,18 @@ public final class ApiCases {
         for (int partition = 0; partition < partitions; partition++) {
             all.put(new TopicPartition(topic, partition), OffsetSpec.latest());
         }
-        // Elsewhere a topic is served a moment after it was made; this call waits for that.
-        admin.listOffsets(all).all().get();
+        // Elsewhere a topic is known and served a moment after it was made.
+        until("the topic is served", () -> {
+            try {
+                admin.listOffsets(all).all().get();
+                return true;
+            } catch (ExecutionException error) {
+                if (error.getCause() instanceof UnknownTopicOrPartitionException) {
+                    return false;
+                }
+                throw error;
+            }
+        });
     }
 
     /** Records "0", "1", ... into each partition, an hour apart, the last of them an hour ago. */
@@ -589,6 +599,7 @@ public final class ApiCases {
         equal(made.config(name).get().get("retention.ms").value(), "7200000", "the setting that was made");
         equal(made.config(name).get().get("cleanup.policy").value(), "delete", "a default that was told");
         Uuid id = made.topicId(name).get();
+        until("the topic is listed", () -> admin.listTopics().names().get().contains(name));
         TopicDescription told = admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
         equal(told.topicId(), id, "the id as described");
         equal(told.partitions().size(), 3, "partitions as described");
@@ -607,7 +618,7 @@ public final class ApiCases {
             List.of(name), new DescribeTopicsOptions().includeAuthorizedOperations(true)).allTopicNames().get().get(name).authorizedOperations();
         check(allowed.contains(AclOperation.READ) && allowed.contains(AclOperation.WRITE), "what one may do: " + allowed);
         admin.deleteTopics(TopicCollection.ofTopicIds(List.of(id))).all().get();
-        check(!admin.listTopics().names().get().contains(name), "the topic is still listed");
+        until("the topic is not listed", () -> !admin.listTopics().names().get().contains(name));
         // Made again, it is another one.
         check(!admin.createTopics(List.of(wanted)).topicId(name).get().equals(id), "an id was used again");
         admin.deleteTopics(List.of(name)).all().get();
