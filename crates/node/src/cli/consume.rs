@@ -119,21 +119,13 @@ impl Consume {
             let flushed = shown.output.flush();
             return outcome.and(flushed);
         }
-        let starts = resolve(&mut client, &topic, &chosen, from, &bounds)?;
-        for (partition, start) in &starts {
+        let mut positions = resolve(&mut client, &topic, &chosen, from, &bounds)?;
+        let asked = positions.clone();
+        clamp(&mut positions, &bounds);
+        for partition in positions.keys().filter(|partition| positions.get(*partition) != asked.get(*partition)) {
             let (first, end) = bounds.get(partition).copied().unwrap_or_default();
-            let asked = matches!(from, Place::Offset(_)) && !(first..=end).contains(start);
-            if asked {
-                eprintln!("polylog: {}-{partition} has offsets {first} to {end} (not included)", topic.name);
-            }
+            eprintln!("polylog: {}-{partition} has offsets {first} to {end} (not included)", topic.name);
         }
-        let positions: Vec<(i32, i64)> = starts
-            .iter()
-            .map(|(partition, start)| {
-                let (first, end) = bounds.get(partition).copied().unwrap_or_default();
-                (*partition, (*start).clamp(first, end))
-            })
-            .collect();
         let mut fetcher = Fetcher::new(topic, positions);
         let outcome = read_on(&mut client, &mut fetcher, &ends, &mut shown);
         let flushed = shown.output.flush();
@@ -197,7 +189,7 @@ fn read_once(
     for piece in &pieces {
         let end = ends.get(&piece.partition).copied().unwrap_or(i64::MAX);
         fetcher.walk::<CommandError>(piece, |offset, record| {
-            if offset >= end || shown.left == 0 {
+            if offset >= end || shown.left == 0 || interrupt::happened() {
                 return Ok(Visit::NotTaken);
             }
             shown.write(piece.partition, offset, record)?;
@@ -242,6 +234,7 @@ impl InGroup<'_> {
             }
             let committed = self.committed(client, &partitions)?;
             let mut read = resolve(client, self.topic, &partitions, self.from, self.bounds)?;
+            clamp(&mut read, self.bounds);
             read.extend(&committed);
             let mut fetcher = Fetcher::new(self.topic.clone(), read.clone());
             let mut reading = Reading { committed, read };
@@ -350,6 +343,14 @@ impl Reading {
     fn moved(&self) -> BTreeMap<i32, i64> {
         let moved = |(partition, position): &(&i32, &i64)| self.committed.get(*partition) != Some(*position);
         self.read.iter().filter(moved).map(|(partition, position)| (*partition, *position)).collect()
+    }
+}
+
+/// To where there is something.
+fn clamp(offsets: &mut BTreeMap<i32, i64>, bounds: &BTreeMap<i32, (i64, i64)>) {
+    for (partition, offset) in offsets {
+        let (first, end) = bounds.get(partition).copied().unwrap_or_default();
+        *offset = (*offset).clamp(first, end);
     }
 }
 

@@ -81,7 +81,10 @@ impl Fetcher {
             for data in answer {
                 let (partition, error_code) = (data.partition_index, data.error_code);
                 if error_code == ErrorCode::OffsetOutOfRange.number() {
-                    self.back_in_range(client, partition, say)?;
+                    // Where it is in range by now, a while will tell.
+                    if !self.back_in_range(client, partition, say)? {
+                        refused = Some((partition, error_code));
+                    }
                 } else if !is_ok(error_code) {
                     refused = Some((partition, error_code));
                 } else if !data.records.0.is_empty() {
@@ -92,7 +95,8 @@ impl Fetcher {
                 return Ok(fetched);
             };
             self.look_again(client)?;
-            let may_pass = is_retriable(error_code) || error_code == ErrorCode::UnknownTopicOrPartition.number();
+            let passing = [ErrorCode::UnknownTopicOrPartition, ErrorCode::OffsetOutOfRange];
+            let may_pass = is_retriable(error_code) || passing.iter().any(|code| code.number() == error_code);
             if !may_pass || !tries.again() {
                 return Err(ClientError::refused(format!("reading {}-{partition}", self.topic.name), error_code));
             }
@@ -159,31 +163,32 @@ impl Fetcher {
         Ok(data)
     }
 
-    /// Retention may have taken what was next.
+    /// Retention may have taken what was next. False: it has not.
     fn back_in_range(
         &mut self,
         client: &mut Client,
         partition: i32,
         say: &mut dyn FnMut(String),
-    ) -> Result<(), ClientError> {
+    ) -> Result<bool, ClientError> {
         let bound = |client: &mut Client, topic: &Topic, time| {
             client.offsets(topic, &[(partition, time)]).map(|found| found.get(&partition).copied().unwrap_or(0))
         };
         let start = bound(client, &self.topic, EARLIEST)?;
         let end = bound(client, &self.topic, LATEST)?;
         let name = &self.topic.name;
-        for (_, position) in self.positions.iter_mut().filter(|(index, _)| *index == partition) {
-            if *position < start {
-                say(format!(
-                    "{name}-{partition}: records before offset {start} are gone; goes on there (from {position})"
-                ));
-                *position = start;
-            } else if *position > end {
-                say(format!("{name}-{partition}: ends at offset {end}; goes on there (from {position})"));
-                *position = end;
-            }
+        let Some((_, position)) = self.positions.iter_mut().find(|(index, _)| *index == partition) else {
+            return Ok(true);
+        };
+        if *position < start {
+            say(format!("{name}-{partition}: records before offset {start} are gone; goes on there (from {position})"));
+            *position = start;
+        } else if *position > end {
+            say(format!("{name}-{partition}: ends at offset {end}; goes on there (from {position})"));
+            *position = end;
+        } else {
+            return Ok(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Gives out the records that came for one partition and moves on behind the last one taken.

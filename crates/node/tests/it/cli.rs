@@ -455,7 +455,10 @@ fn a_group_goes_on_where_it_stopped() {
 
     // A group that begins at the end has committed where that was.
     assert_eq!(cli.run("consume t --group late --from latest").ok(), "");
+    assert_eq!(cli.run("consume t --group beyond --from 50").ok(), "");
     cli.run_with("produce t --partition 2", "later\n").ok();
+    assert_eq!(cli.run("consume t --group beyond").ok(), "later\n", "no place is committed that does not exist");
+    cli.run("group delete beyond --yes").ok();
     assert_eq!(cli.run("consume t --group late --from latest").ok(), "later\n");
 
     assert_eq!(cli.run("group list").ok(), "GROUP  STATE  TYPE\ng      Empty  classic\nlate   Empty  classic\n");
