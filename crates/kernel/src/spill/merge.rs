@@ -216,10 +216,11 @@ impl Shard {
             };
             let begin = offset.max(run_ref.first);
             let range = read::blocks_of_run(partition.id, run_ref, index, run, begin, read::COLD_READ_BYTES_MAX);
-            // Another segment may hold what lies between two runs of the sources; then they stay two.
+            // Another segment may hold what lies between two runs of the sources; then they stay two, also when a trim has taken
+            // that away by now, because its segment may be named for longer. A run that was begun is gone on with.
             let joined = job.copied.is_some_and(|(before, end)| {
                 before == partition.id
-                    && (begin > run_ref.first || at.checked_sub(1).is_some_and(|at| partition.runs[at].end == end))
+                    && (end > run_ref.first || at.checked_sub(1).is_some_and(|at| partition.runs[at].end == end))
             });
             job.stage = Stage::Waiting;
             job.from = Some((partition.id, range.end));

@@ -5,6 +5,7 @@ mod counter;
 mod faults;
 mod figures;
 mod leftovers;
+mod merges;
 mod model_check;
 mod script;
 mod system;

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Merges of segments that something comes in between of, at every step.
+
+use super::system::{Out, System};
+use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
+use crate::log::read::Walk;
+use crate::reply::Reply;
+use model::batch::{NewRecord, Numbering, build};
+use model::{Offset, PartitionId, ShardId, TopicId};
+
+/// More than a merge of these segments takes, with the checkpoint before and after it.
+const STEPS: usize = 60;
+
+fn declared() -> System {
+    let mut system = System::new(1, 16 << 20);
+    let declare = DeclareTopic {
+        topic: TopicId([1; 16]),
+        name: "t".into(),
+        partition_count: 2,
+        settings: TopicSettings { retention_ms: None, ..TopicSettings::default() },
+        validate_only: false,
+    };
+    system.submit(ShardId(0), 1, 1, Command::DeclareTopic(declare));
+    system.pump();
+    system
+}
+
+fn publish(system: &mut System, partition: u64, bytes: usize) {
+    let value = Some(vec![b'x'; bytes].into());
+    let batch = build(&[NewRecord { value, ..NewRecord::default() }], Numbering::NONE);
+    let partition = PartitionId(partition);
+    let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+    system.submit(ShardId(0), 1, 2, Command::Publish(publish));
+    system.sync(usize::MAX);
+}
+
+fn checkpoint(system: &mut System) {
+    system.checkpoint();
+    system.pump();
+}
+
+/// Segments of one class that a merge takes together, from 1 on, but for number 2: its runs are large, and it holds what lies between.
+fn with_segments() -> System {
+    let mut system = declared();
+    publish(&mut system, 0, 20_000);
+    checkpoint(&mut system);
+    publish(&mut system, 0, 600_000);
+    publish(&mut system, 1, 600_000);
+    publish(&mut system, 1, 600_000);
+    checkpoint(&mut system);
+    publish(&mut system, 0, 20_000);
+    publish(&mut system, 0, 20_000);
+    checkpoint(&mut system);
+    publish(&mut system, 0, 20_000);
+    checkpoint(&mut system);
+    publish(&mut system, 0, 20_000);
+    system.checkpoint();
+    system
+}
+
+/// Completes so many operations, or fewer if there are no more.
+fn steps(system: &mut System, count: usize) {
+    for _ in 0..count {
+        system.sync(usize::MAX);
+        system.complete();
+    }
+}
+
+/// The offsets of what can be read of a partition.
+fn offsets(system: &mut System, partition: u64, from: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    loop {
+        system.out.clear();
+        let from = Offset(found.last().map_or(from, |last| last + 1));
+        let (bytes_max, isolation) = (1 << 20, Isolation::High);
+        let read =
+            Read { partition: PartitionId(partition), from, bytes_max, isolation, leader_epoch: None, watch: None };
+        system.submit(ShardId(0), 1, 4, Command::Read(read));
+        system.pump();
+        let Some(Out::Reply(_, _, Reply::Read(Ok(reply)))) = system.out.first() else { panic!("{:?}", system.out) };
+        if reply.pieces.is_empty() {
+            return found;
+        }
+        let headers = reply.pieces.iter().flat_map(|piece| Walk::of(piece)).map(|batch| batch.unwrap().1);
+        found.extend(headers.filter(|header| header.base_offset >= from).map(|header| header.base_offset.0));
+    }
+}
+
+#[test]
+fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it() {
+    // Trimmed before it begins, there is too little left to merge.
+    let mut merges = 0;
+    for count in 0..STEPS {
+        let mut system = with_segments();
+        steps(&mut system, count);
+        // Into the middle of a run of segment 3, past all of segment 2.
+        let trim = Trim { partition: PartitionId(0), before: Some(Offset(3)) };
+        system.submit(ShardId(0), 1, 3, Command::Trim(trim));
+        system.pump();
+        merges += system.members[0].shard.figures().merges;
+        let segments = &system.members[0].shard.segments;
+        let indexes = segments.referred().into_iter().filter_map(|number| segments.index(number));
+        let mut runs: Vec<(Offset, Offset)> = indexes
+            .flat_map(|index| index.runs_of(PartitionId(0)))
+            .map(|run| (run.first_offset, run.last_offset))
+            .collect();
+        runs.sort_unstable();
+        let overlap = runs.windows(2).find(|pair| pair[0].1 >= pair[1].0);
+        assert_eq!(overlap, None, "trimmed after {count} steps: {runs:?}");
+        system.crash(0);
+        assert_eq!(offsets(&mut system, 0, 3), [3, 4, 5]);
+        assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
+    }
+    assert!(merges > STEPS as u64 / 2, "{merges}");
+}
