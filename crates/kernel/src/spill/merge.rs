@@ -15,7 +15,8 @@
 //! ```
 //! One merge at a time, one operation of it at a time: that is its pace, and it never holds more than a read and a part or two.
 //! Whatever goes wrong, the merge is given up and nothing has changed: the sources stay. A source in which something rotten was
-//! found is not merged again in this life.
+//! found is not merged again in this life. While space is short spills come first: a merged segment goes again as long as no
+//! checkpoint was written down with it, and the next merge waits for some spills.
 //!
 //! Which: among segments whose runs are small on average, `FAN_IN` of one size class (powers of four of their live bytes), so
 //! each byte is copied about once a class; else segments more than half of whose bytes are dead. Large runs are left alone: copying
@@ -43,6 +44,8 @@ const RUN_BYTES_LARGE: u64 = 256 * 1024;
 const MERGED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Dead bytes are worth a copy from here on.
 const DEAD_BYTES_MIN: u64 = 64 * 1024;
+/// After a merge that found no space, spills that end before the next begins.
+const SPILLS_RESTED: u32 = 8;
 /// Work of one slice.
 const PARTITIONS_A_SLICE: usize = 2_048;
 const RUNS_A_SLICE: usize = 512;
@@ -55,6 +58,8 @@ pub(crate) struct Merge {
     ready: Option<Merged>,
     /// Something has changed since segments were last looked through.
     look: bool,
+    /// Spills to let pass before that.
+    rest: u32,
     /// In these something could not be read.
     left_alone: BTreeSet<u64>,
 }
@@ -97,7 +102,13 @@ pub(crate) struct Merged {
 impl Merge {
     /// Segments, or what is alive in them, have changed.
     pub(crate) fn look_again(&mut self) {
-        self.look = true;
+        self.look = self.rest == 0;
+        self.rest = self.rest.saturating_sub(1);
+    }
+
+    /// Space is short: what a merge takes, until its sources go, is taken from spills.
+    pub(crate) fn rest(&mut self) {
+        self.rest = SPILLS_RESTED;
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -272,7 +283,10 @@ impl Shard {
     pub(crate) fn merge_put_done(&mut self, outcome: Result<(), MediaError>) {
         let Some(job) = &mut self.merge.job else { return };
         match (outcome, job.stage) {
-            (Err(_), _) => self.merge_give_up(None),
+            (Err(_), _) => {
+                self.merge.rest();
+                self.merge_give_up(None);
+            }
             (Ok(()), Stage::PuttingLast) => job.stage = Stage::Proving { run: 0, found: 0 },
             (Ok(()), _) => {
                 job.stage = Stage::Looking;

@@ -371,6 +371,7 @@ impl Shard {
             self.figures.spill_failures += 1;
             self.spill.no_space = matches!(error, MediaError::NoSpace { .. });
             if self.spill.no_space {
+                self.give_back_merged();
                 self.delete_leftovers();
             }
             self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::SpillRetry);
@@ -490,6 +491,28 @@ impl Shard {
             self.effects.push_back(Effect::Wal(WalOp::Settle));
         }
         self.merge.look_again();
+    }
+
+    /// Without space a merged segment would stay beside its sources, for want of the checkpoint that removes them: as long as that is
+    /// not written down, the sources can stay instead.
+    fn give_back_merged(&mut self) {
+        let mut merged = self.merge.take_ready();
+        if let Some(job) = self.spill.job.as_mut().filter(|job| job.stage == Stage::PuttingSegment)
+            && let Some(riding) = job.merged.take()
+        {
+            job.segments.retain(|number| *number != riding.index.number);
+            job.segments.extend(riding.sources.iter().filter(|number| self.segments.index(**number).is_some()));
+            job.segments.sort_unstable();
+            merged = Some(riding);
+        }
+        if let Some(merged) = merged {
+            self.merge.rest();
+            self.delete_blob(BlobName {
+                shard: self.config.shard,
+                kind: BlobKind::Segment,
+                number: merged.index.number,
+            });
+        }
     }
 
     fn delete_leftovers(&mut self) {

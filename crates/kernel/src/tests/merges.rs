@@ -6,7 +6,9 @@ use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, To
 use crate::log::read::Walk;
 use crate::reply::Reply;
 use model::batch::{NewRecord, Numbering, build};
+use model::media::BlobKind;
 use model::{Offset, PartitionId, ShardId, TopicId};
+use std::collections::BTreeSet;
 
 /// More than a merge of these segments takes, with the checkpoint before and after it.
 const STEPS: usize = 60;
@@ -86,6 +88,12 @@ fn offsets(system: &mut System, partition: u64, from: u64) -> Vec<u64> {
     }
 }
 
+/// Segments on the medium.
+fn files(system: &System) -> BTreeSet<u64> {
+    let names = system.members[0].blobs.files.keys();
+    names.filter(|name| name.kind == BlobKind::Segment).map(|name| name.number).collect()
+}
+
 #[test]
 fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it() {
     // Trimmed before it begins, there is too little left to merge.
@@ -112,4 +120,45 @@ fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it()
         assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
     }
     assert!(merges > STEPS as u64 / 2, "{merges}");
+}
+
+#[test]
+fn without_space_a_merged_segment_does_not_stay_beside_its_sources() {
+    for count in 0..STEPS {
+        let mut system = with_segments();
+        steps(&mut system, count);
+        publish(&mut system, 1, 100);
+        system.checkpoint();
+        system.members[0].blobs.no_space = true;
+        system.pump();
+        system.advance(5_000);
+        let referred: BTreeSet<u64> = system.members[0].shard.segments.referred().into_iter().collect();
+        let more: Vec<u64> = files(&system).difference(&referred).copied().collect();
+        let is_ready = system.members[0].shard.figures().merges == 0;
+        assert!(!is_ready || more != [6], "after {count} steps: {more:?} beside {referred:?}");
+        system.crash(0);
+        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
+        system.members[0].blobs.no_space = false;
+        checkpoint(&mut system);
+        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(offsets(&mut system, 1, 0), [0, 1, 2]);
+        system.crash(0);
+        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(offsets(&mut system, 1, 0), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn a_merge_that_found_no_space_is_not_begun_again_at_once() {
+    let mut system = with_segments();
+    // Every put but those of spills fails.
+    system.members[0].blobs.no_space_for_pieces = true;
+    system.pump();
+    system.members[0].blobs.no_space_for_pieces = false;
+    for spills in 0..9 {
+        assert_eq!(system.members[0].shard.figures().merges, 0, "after {spills} more spills");
+        publish(&mut system, 0, 100);
+        checkpoint(&mut system);
+    }
+    assert_ne!(system.members[0].shard.figures().merges, 0);
 }

@@ -35,6 +35,8 @@ pub struct TestBlobs {
     begun: BTreeMap<BlobName, Vec<u8>>,
     waiting: VecDeque<(BlobTag, BlobOp)>,
     pub no_space: bool,
+    /// None for the last piece of a blob that is put in pieces.
+    pub no_space_for_pieces: bool,
     was_short: bool,
     /// Names that could once be put, to see that none is used for other bytes.
     pub ever: BTreeMap<BlobName, Vec<u8>>,
@@ -46,6 +48,9 @@ impl TestBlobs {
             BlobOp::Put { name, .. } if self.no_space => {
                 self.was_short = true;
                 BlobDone::Put(Err(MediaError::NoSpace { name: name.to_string() }))
+            }
+            BlobOp::PutPiece { name, is_last: true, .. } if self.no_space_for_pieces => {
+                BlobDone::PutPiece(Err(MediaError::NoSpace { name: name.to_string() }))
             }
             BlobOp::PutPiece { name, at, parts, is_last } => {
                 let mut bytes = self.begun.remove(&name).unwrap_or_default();
