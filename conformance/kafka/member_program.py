@@ -45,7 +45,7 @@ class Polling:
             records = self.member.poll(POLL_S)
         except Refused as refused:
             # What a member sees now and then, such as a coordinator that is away, is not its end.
-            self.failure = refused
+            self.failure = str(refused)
             time.sleep(POLL_S)
             return
         if records:
@@ -98,7 +98,7 @@ class Lines:
                 return {"records": [shown(record) for record in records]}
             case "assigned":
                 places, changes = self.polling.ask(lambda: (sorted(self.member.assigned()), self.member.changes))
-                return {"partitions": places, "changes": changes}
+                return {"partitions": places, "changes": changes, "failure": self.polling.failure}
             case "commit":
                 offsets = {(topic, partition): offset for topic, partition, offset in asked["offsets"]}
                 self.polling.ask(lambda: self.member.commit(offsets))

@@ -173,6 +173,10 @@ class Member(ABC):
         """How many assignments it was given so far."""
         raise NotImplementedError
 
+    def failure(self):
+        """What went wrong last behind the answers, where that is known."""
+        return None
+
     @abstractmethod
     def commit(self, offsets):
         """{(topic, partition): offset of the next record to read}; waits, and raises `Refused`."""

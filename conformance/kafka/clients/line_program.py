@@ -228,7 +228,8 @@ class LineMember(Member):
         nothing was committed. Nothing is committed by itself. A heartbeat every 500 ms, so that a change is noticed soon.
     member_take {count, deadline_ms} -> {records}: what came meanwhile, at most `count`, waiting for the first until the deadline
         (each also has "topic" and "partition").
-    assigned {} -> {partitions: [[topic, partition]], changes}: `changes` counts the assignments so far.
+    assigned {} -> {partitions: [[topic, partition]], changes, failure}: `changes` counts the assignments so far; `failure` is left out
+        or tells what went wrong last behind the answers.
     commit {offsets: [[topic, partition, offset]]} -> {}: waits for the answer.
     seek {topic, partition, number} -> {}; pause, resume {topic, partition} -> {}
     leave {} -> {}: tells the group, and is the end.
@@ -249,6 +250,9 @@ class LineMember(Member):
 
     def changes(self):
         return self.program.ask("assigned")["changes"]
+
+    def failure(self):
+        return self.program.ask("assigned").get("failure")
 
     def commit(self, offsets):
         self.program.ask("commit", offsets=[[topic, partition, offset] for (topic, partition), offset in offsets.items()])

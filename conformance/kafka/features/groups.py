@@ -56,7 +56,7 @@ class Group:
             return all_have if fair and whole else None
 
         def what():
-            have = [sorted(member.assigned()) for member in self.members]
+            have = [(sorted(member.assigned()), member.failure()) for member in self.members]
             told = self.place.wire.describe_group(self.name)
             return f"{len(have)} members share {len(places)} partitions; they have {have}, and the group is {told}"
 
