@@ -140,14 +140,17 @@ def auto_creation(place):
 def topics(place):
     place.client.create_topic(place.topic, 3)
     until(lambda: place.topic in place.client.topics(), LISTED_S_MAX, "the topic is listed")
+    place.wire.settled(place.topic, 3)
     equal(sorted(place.wire.metadata([place.topic])[place.topic][1]), [0, 1, 2], "partitions")
     refused_with(36, lambda: place.client.create_topic(place.topic, 3), "making it again")
     refused_with(17, lambda: place.client.create_topic("../no/such:place", 1), "a name that is none")
     place.client.delete_topic(place.topic)
     until(lambda: place.topic not in place.client.topics(), LISTED_S_MAX, "the topic is no longer listed")
+    until(lambda: place.wire.metadata([place.topic])[place.topic][0] == 3, LISTED_S_MAX, "the topic is gone")
     refused_with(3, lambda: place.client.delete_topic(place.topic), "removing it again")
     # The name is free again, and nothing of the old topic is in the new one.
     place.client.create_topic(place.topic, 1)
+    place.wire.settled(place.topic)
     equal(place.client.offsets(place.topic, 0), (0, 0), "offsets of the new topic")
 
 

@@ -141,7 +141,8 @@ func (p *program) openProducer(asked *lines.Request) {
 	}
 	s := &sender{program: p}
 	s.inner = &kafka.Writer{
-		Addr: p.client.Addr, Transport: p.client.Transport, Compression: codecs[asked.Compression], Async: true,
+		// With a transport of its own, it knows nothing of before.
+		Addr: p.client.Addr, Transport: &kafka.Transport{MetadataTTL: 100 * time.Millisecond}, Compression: codecs[asked.Compression], Async: true,
 		RequiredAcks: kafka.RequiredAcks(asked.Acks), BatchBytes: int64(asked.RecordBytesMax), BatchSize: 1000,
 		BatchTimeout: max(time.Millisecond, time.Duration(asked.LingerMs)*time.Millisecond), AllowAutoTopicCreation: true,
 		Balancer: kafka.BalancerFunc(func(one kafka.Message, _ ...int) int { return one.WriterData.(mark).partition }),
