@@ -15,7 +15,7 @@ use super::messages::{
 };
 use super::notes::{self, Key};
 use super::rebalance::Turn;
-use super::stored::{Committed, Group, OFFSET_BYTES, offset_note, topic_note};
+use super::stored::{Committed, Group, offset_note, topic_note};
 use crate::wire::{ErrorCode, Text};
 use kernel::coordinator::{DECISION_BYTES_MAX, Note};
 use model::TopicId;
@@ -68,8 +68,9 @@ impl Turn<'_> {
         let metadata_bytes_max = self.settings.offset_metadata_bytes_max as usize;
         let is_too_long = |metadata: &Text| metadata.as_str().len() > metadata_bytes_max;
         let mut notes = Vec::new();
-        let (mut frame_bytes, mut memory_bytes) = (0, 0);
-        let mut new: BTreeSet<(TopicId, i32)> = BTreeSet::new();
+        let mut frame_bytes = 0;
+        // What each takes from now on: the last one counts where one is named twice.
+        let mut put: BTreeMap<(TopicId, i32), usize> = BTreeMap::new();
         let mut named: BTreeSet<TopicId> = BTreeSet::new();
         for topic in &commit.topics {
             let id = TopicId(topic.topic_id);
@@ -83,10 +84,7 @@ impl Turn<'_> {
                     committed_ms: self.now.wall_ms,
                     metadata: partition.metadata.clone(),
                 };
-                if !self.offsets.contains_key(&(id, partition.partition)) {
-                    new.insert((id, partition.partition));
-                }
-                memory_bytes += OFFSET_BYTES + partition.metadata.as_str().len();
+                put.insert((id, partition.partition), committed.bytes());
                 notes.push(offset_note(self.name, id, partition.partition, &committed));
             }
             let of_this = notes.iter().filter_map(|note| Some(notes::frame_bytes(&note.key, note.value.as_ref()?)));
@@ -96,12 +94,18 @@ impl Turn<'_> {
             }
             self.out.notes.append(&mut notes);
         }
-        let removal_bytes = (self.offsets.len() + new.len()) * notes::tombstone_bytes(&self.name.group);
-        let is_too_much = frame_bytes > NOTES_BYTES_MAX
-            || removal_bytes > NOTES_BYTES_MAX
-            || self.offsets.len() + new.len() > self.settings.offsets_max as usize
-            || self.offset_bytes + memory_bytes > self.settings.offsets_bytes_max as usize
-            || memory_bytes > self.room_bytes;
+        // What takes the place of as much is never refused: a group that has no room left goes on with what it has.
+        let known: Vec<&Committed> = put.keys().filter_map(|key| self.offsets.get(key)).collect();
+        let new_count = put.len() - known.len();
+        let before: usize = known.into_iter().map(Committed::bytes).sum();
+        let more_bytes = put.values().sum::<usize>().saturating_sub(before);
+        let offset_count = self.offsets.len() + new_count;
+        let are_too_many = offset_count * notes::tombstone_bytes(&self.name.group) > NOTES_BYTES_MAX
+            || offset_count > self.settings.offsets_max as usize;
+        let is_too_large =
+            self.offset_bytes + more_bytes > self.settings.offsets_bytes_max as usize || more_bytes > self.room_bytes;
+        let is_too_much =
+            frame_bytes > NOTES_BYTES_MAX || (new_count > 0 && are_too_many) || (more_bytes > 0 && is_too_large);
         if is_too_much {
             self.out.notes.clear();
         }

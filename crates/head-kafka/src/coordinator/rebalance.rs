@@ -135,7 +135,7 @@ impl Turn<'_> {
             Err(ErrorCode::MessageTooLarge)
         } else if group_bytes > self.settings.group_bytes_max as usize {
             Err(ErrorCode::GroupMaxSizeReached)
-        } else if bytes > self.room_bytes {
+        } else if bytes.saturating_sub(before) > self.room_bytes {
             Err(ErrorCode::CoordinatorNotAvailable)
         } else {
             Ok(())
@@ -433,9 +433,13 @@ impl Turn<'_> {
         }
     }
 
+    /// They take the place of those of the generation before.
     fn check_assignments(&self, assignments: &[Assignment]) -> Result<(), ErrorCode> {
         let bytes: usize = assignments.iter().map(|assigned| assigned.assignment.len()).sum();
-        let is_too_much = self.live.bytes() + bytes > self.settings.group_bytes_max as usize || bytes > self.room_bytes;
+        let before: usize = self.live.members().map(|(_, member)| member.assignment.len()).sum();
+        let group_bytes = (self.live.bytes() + bytes).saturating_sub(before);
+        let is_too_much =
+            group_bytes > self.settings.group_bytes_max as usize || bytes.saturating_sub(before) > self.room_bytes;
         if is_too_much { Err(ErrorCode::MessageTooLarge) } else { Ok(()) }
     }
 

@@ -18,7 +18,7 @@ use model::planted::{Bug, planted};
 use std::collections::BTreeMap;
 
 /// What an offset costs in memory beside its metadata.
-pub const OFFSET_BYTES: usize = 128;
+const OFFSET_BYTES: usize = 128;
 
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,13 @@ pub struct Committed {
     pub leader_epoch: i32,
     pub committed_ms: u64,
     pub metadata: Text,
+}
+
+impl Committed {
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        OFFSET_BYTES + self.metadata.as_str().len()
+    }
 }
 
 /// A group's last note.
@@ -77,13 +84,12 @@ impl Group {
     }
 
     fn put_offset(&mut self, topic: TopicId, partition: i32, committed: Option<Committed>) {
-        let bytes = |committed: &Committed| OFFSET_BYTES + committed.metadata.as_str().len();
-        self.offset_bytes += committed.as_ref().map_or(0, bytes);
+        self.offset_bytes += committed.as_ref().map_or(0, Committed::bytes);
         let before = match committed {
             Some(committed) => self.offsets.insert((topic, partition), committed),
             None => self.offsets.remove(&(topic, partition)),
         };
-        self.offset_bytes -= before.as_ref().map_or(0, bytes);
+        self.offset_bytes -= before.as_ref().map_or(0, Committed::bytes);
         self.lingers = self.offsets.is_empty();
     }
 }

@@ -153,6 +153,26 @@ fn a_group_fills_up_and_its_generation_still_fits() {
 }
 
 #[test]
+fn assignments_take_the_place_of_those_before() {
+    let mut desk = desk(GroupSettings::default());
+    let metadata = range(vec![1; MIB - 1024].into());
+    let ids = ["m0", "m1", "m2"];
+    for (holder, id) in (0..).zip(ids) {
+        desk.ask(holder, &Ask::Join(join("g", id, metadata.clone())));
+    }
+    let assignment = Bytes::from(vec![2; MIB - 1024]);
+    let assignments = ids.map(|id| Assignment { member_id: Text::from(id), assignment: assignment.clone() });
+    // The first waits for nobody; each generation from then on begins with the leader.
+    for generation in 2..5 {
+        for id in if generation == 2 { &ids[..1] } else { &ids[..] } {
+            desk.ask(0, &Ask::Join(Join { member_id: Text::from(*id), ..join("g", "", metadata.clone()) }));
+        }
+        assert_eq!(code(&desk.ask(0, &sync("g", generation, "m0", assignments.to_vec()))), 0, "{generation}");
+    }
+    desk.check();
+}
+
+#[test]
 fn all_groups_together_have_a_bound() {
     let mut desk = desk(GroupSettings { memory_bytes_max: 2 * MIB, ..GroupSettings::default() });
     let mut codes = Vec::new();
@@ -162,8 +182,12 @@ fn all_groups_together_have_a_bound() {
     }
     assert_eq!(codes, [0, 0, 0, 15]);
     assert_eq!(code(&desk.ask(1, &commit("s", "t", 0..5_000, ""))), 28);
-    assert_eq!(code(&desk.ask(1, &commit("s", "t", 0..500, ""))), 0);
+    assert_eq!(code(&desk.ask(1, &commit("s", "t", 0..1_500, ""))), 0);
     assert!(desk.groups.stored.bytes <= 2 * MIB);
+    // Who is in goes on.
+    assert_eq!(code(&desk.ask(1, &commit("s", "t", 0..1_500, ""))), 0);
+    let again = Join { member_id: Text::from("a"), ..join("g0", "", range(vec![3; 600_000].into())) };
+    assert_eq!(code(&desk.ask(1, &Ask::Join(again))), 0);
     // Who leaves makes room.
     let leaving = LeavingMember { member_id: Text::from("a"), group_instance_id: None };
     desk.ask(1, &Ask::Leave(Leave { group: Text::from("g0"), members: vec![leaving] }));
@@ -184,6 +208,8 @@ fn a_commit_is_one_decision_and_so_is_a_groups_removal() {
         .collect();
     assert_eq!(codes, [0, 0, 28, 28]);
     assert_eq!(desk.notes.len(), 9_001);
+    // What is there is committed anew, as often as somebody likes.
+    assert_eq!(code(&desk.ask(1, &commit("g", "t", 6_000..9_000, &metadata))), 0);
     let long = "l".repeat(4096);
     assert_eq!(code(&desk.ask(1, &commit(&long, "t", 0..3_000, ""))), 0);
     assert_eq!(code(&desk.ask(1, &commit(&long, "t", 3_000..6_000, ""))), 28);
