@@ -14,6 +14,11 @@ use model::{NamespaceId, TopicId};
 /// All groups here speak the classic protocol.
 const CLASSIC: &str = "classic";
 
+/// What one list of groups may take: it takes a hundred thousand groups with long names to reach it.
+const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Of it, a group beside what it and its members are called.
+const LISTED_BYTES: usize = 32;
+
 /// The state of groups that do not exist.
 const DEAD: &str = "Dead";
 
@@ -67,23 +72,35 @@ pub fn described_dead() -> Answer {
     })
 }
 
-/// The groups of a namespace in the states and of the types asked for.
+/// The groups of a namespace in the states and of the types asked for. A list of more than [`LIST_BYTES_MAX`] is not made.
 pub fn list(stored: &Stored, namespace: NamespaceId, list: &List) -> Answer {
     let is_one_of = |filters: &[Text], value: &str| {
         filters.is_empty() || filters.iter().any(|filter| filter.as_str().trim().eq_ignore_ascii_case(value))
     };
-    let state_of = |group: &Group| group.live.as_ref().map_or_else(|| asleep_state(group), |live| live.state);
-    let groups = stored
-        .by_name()
-        .filter(|group| group.name.namespace == namespace)
-        .filter(|group| is_one_of(&list.states, state_of(group).name()) && is_one_of(&list.types, CLASSIC))
-        .map(|group| ListedGroup {
+    // Looked at once, not for each group: both may be many.
+    let mut states = vec![State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
+    states.retain(|state| is_one_of(&list.states, state.name()) && is_one_of(&list.types, CLASSIC));
+    let mut bytes = 0;
+    let mut groups = Vec::new();
+    for group in stored.by_name().filter(|group| group.name.namespace == namespace) {
+        let state = group.live.as_ref().map_or_else(|| asleep_state(group), |live| live.state);
+        if !states.contains(&state) {
+            continue;
+        }
+        let listed = ListedGroup {
             group: group.name.group.clone(),
             protocol_type: protocol_type_of(group),
-            state: Text::from(state_of(group).name()),
+            state: Text::from(state.name()),
             group_type: Text::from(CLASSIC),
-        });
-    Answer::Listed(Listed { groups: groups.collect() })
+        };
+        bytes += listed.group.as_str().len() + listed.protocol_type.as_str().len() + LISTED_BYTES;
+        if bytes > LIST_BYTES_MAX {
+            let error_code = ErrorCode::PolicyViolation.number();
+            return Answer::Listed(Listed { error_code, groups: Vec::new() });
+        }
+        groups.push(listed);
+    }
+    Answer::Listed(Listed { error_code: ErrorCode::None.number(), groups })
 }
 
 fn asleep_state(group: &Group) -> State {

@@ -234,6 +234,7 @@ crate::wire::field::messages! {
     }
 
     Listed {
+        error_code: i16,
         groups: Vec<ListedGroup>,
     }
 

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 /// Asks of one request that are under way at once.
 const UNDER_WAY_MAX: usize = 8;
 /// What the answers for one request may hold together, but for those under way when it is passed.
-pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the coordinator answered, and how many bytes that took.
 pub struct Coordinated {

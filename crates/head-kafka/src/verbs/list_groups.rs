@@ -2,11 +2,10 @@
 //! ListGroups: all groups, or those of some states (from version 4 on) and types (5). A list of more than 64 MiB, which takes a
 //! hundred thousand groups with long names, is refused: its filters can make it shorter.
 
-use super::asks::{ANSWER_BYTES_MAX, Coordinated};
+use super::asks::Coordinated;
 use super::{Cx, Outcome, mixed_up};
 use crate::coordinator::messages::{self, Answer, Ask, List, Listed};
 use crate::errors;
-use crate::wire::ErrorCode;
 use crate::wire::messages::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 
 pub fn start(cx: &mut Cx<'_>, request: ListGroupsRequest) {
@@ -15,10 +14,7 @@ pub fn start(cx: &mut Cx<'_>, request: ListGroupsRequest) {
 
 pub fn reply(cx: &Cx<'_>, coordinated: Coordinated) -> Outcome {
     let (error_code, listed) = match coordinated.answer {
-        Ok(Answer::Listed(_)) if coordinated.bytes > ANSWER_BYTES_MAX => {
-            (ErrorCode::PolicyViolation.number(), Vec::new())
-        }
-        Ok(Answer::Listed(Listed { groups })) => (0, groups),
+        Ok(Answer::Listed(Listed { error_code, groups })) => (error_code, groups),
         Ok(_) => return mixed_up(),
         Err(error) => (errors::coordinator(&error).number(), Vec::new()),
     };

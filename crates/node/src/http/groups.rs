@@ -51,6 +51,9 @@ pub async fn list(asker: &mut Asker, catalog: &Catalog) -> Result<Vec<ListedGrou
     let Answer::Listed(mut listed) = answer(asker.ask(shard, command).await?)? else {
         return Err(Refused::not_now("the group coordinator answered something else"));
     };
+    if listed.error_code != 0 {
+        return Err(Refused::not_now("there are too many groups with long names to list them all"));
+    }
     listed.groups.sort_by(|a, b| a.group.as_str().cmp(b.group.as_str()));
     Ok(listed.groups)
 }

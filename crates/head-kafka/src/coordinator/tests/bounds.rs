@@ -324,6 +324,33 @@ fn a_thousand_groups_and_a_group_of_five_hundred_come_and_go() {
 }
 
 #[test]
+fn a_list_has_a_bound_and_many_filters_cost_no_more_than_few() {
+    let mut desk = desk(GroupSettings::default());
+    let list = |desk: &mut Desk, states: Vec<Text>| match desk
+        .ask(1, &Ask::List(List { states, types: Vec::new() }))
+        .pop()
+        .expect("answered")
+        .2
+    {
+        Answer::Listed(listed) => (listed.error_code, listed.groups.len()),
+        other => panic!("{other:?}"),
+    };
+    let expect = |desk: &mut Desk, number: usize| {
+        let name = format!("{number}{}", "g".repeat(4_000));
+        let asked = Join { must_know_member_id: true, ..join(&name, "m", range(Bytes::new())) };
+        assert_eq!(code(&desk.ask(1, &Ask::Join(asked))), 79);
+    };
+    (0..16_000).for_each(|number| expect(&mut desk, number));
+    // For each group anew this would take many minutes.
+    let mut states = vec![Text::from("none"); 200_000];
+    assert_eq!(list(&mut desk, states.clone()), (0, 0));
+    states.push(Text::from("empty"));
+    assert_eq!(list(&mut desk, states), (0, 16_000));
+    (16_000..17_000).for_each(|number| expect(&mut desk, number));
+    assert_eq!(list(&mut desk, Vec::new()), (44, 0));
+}
+
+#[test]
 fn who_was_told_an_id_and_never_comes_is_forgotten() {
     let mut desk = desk(GroupSettings { pending_members_max: 100, ..GroupSettings::default() });
     let expected = |number: usize| Join {
