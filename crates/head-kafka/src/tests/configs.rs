@@ -129,6 +129,7 @@ fn what_cannot_be_described_has_its_number() {
         (TOPIC, "no/name", 17),
         (TOPIC, "", 17),
         (BROKER, "7", 42),
+        (BROKER, "+0", 42),
         (BROKER, "x", 42),
         (GROUP, "", 42),
         (CLIENT_METRICS, "m", 42),
@@ -238,7 +239,7 @@ fn a_wrong_change_has_its_number_and_changes_nothing() {
         let changes = [("flush.ms", SET, Some("7")), (name, SET, Some(value))];
         assert_eq!(change(&mut client, TOPIC, "t", &changes), 40, "{name}={value}");
     }
-    let wrong: [(i8, &str, &[Operation<'_>], i16); 14] = [
+    let wrong: [(i8, &str, &[Operation<'_>], i16); 15] = [
         (TOPIC, "t", &[("retention.ms", APPEND, Some("1"))], 40),
         (TOPIC, "t", &[("retention.ms", SET, None)], 42),
         (TOPIC, "t", &[("retention.ms", 9, Some("1"))], 42),
@@ -249,6 +250,7 @@ fn a_wrong_change_has_its_number_and_changes_nothing() {
         (TOPIC, "no/name", &[("retention.ms", SET, Some("1"))], 17),
         (BROKER, "0", &[("background.threads", SET, Some("many"))], 42),
         (BROKER, "7", &[("background.threads", SET, Some("4"))], 42),
+        (BROKER, "00", &[("background.threads", SET, Some("4"))], 42),
         (BROKER_LOGGER, "0", &[("root", SET, Some("DEBUG"))], 40),
         (CLIENT_METRICS, "m", &[("interval.ms", SET, Some("5000"))], 42),
         (GROUP, "g", &[("consumer.session.timeout.ms", SET, Some("never"))], 40),

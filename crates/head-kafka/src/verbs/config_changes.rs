@@ -368,10 +368,11 @@ pub fn is_this_broker(cx: &Cx<'_>, name: &str) -> std::result::Result<(), Wrong>
         return Ok(());
     }
     match name.parse::<i32>() {
-        Ok(id) if id == cx.settings.node_id => Ok(()),
-        Ok(id) => refuse(
+        // Only as it is written everywhere: under `01` it would be kept apart, and never found.
+        Ok(id) if id == cx.settings.node_id && name == id.to_string() => Ok(()),
+        Ok(_) => refuse(
             ErrorCode::InvalidRequest,
-            format!("Unexpected broker id, expected {} or empty string, but received {id}", cx.settings.node_id),
+            format!("Unexpected broker id, expected {} or empty string, but received {name}", cx.settings.node_id),
         ),
         Err(_) => refuse(ErrorCode::InvalidRequest, format!("Broker id must be an integer, but it is: {name}")),
     }
