@@ -8,7 +8,7 @@ use super::broker::Broker;
 use super::consume::resolve;
 use super::moment::{Place, read_duration_ms, read_time};
 use super::outcome::CommandError;
-use super::output::{Column, Output, Table};
+use super::output::{Column, Output, Table, plain};
 use super::topic::{Refused, chosen_partitions, confirm, counted, now_ms};
 use crate::client::consumer_protocol::{Assigned, read_assignment};
 use crate::client::groups::{self, Committer};
@@ -288,11 +288,11 @@ fn bounds_if_there(client: &mut Client, topic: &str) -> Result<BTreeMap<i32, (i6
 
 impl Described {
     fn to_text(&self) -> String {
-        let mut text = format!("group        {}\nstate        {}\n", self.group, self.state);
+        let mut text = format!("group        {}\nstate        {}\n", plain(&self.group), self.state);
         let protocol = [self.protocol_type.as_str(), self.protocol.as_str()];
         let protocol: Vec<&str> = protocol.into_iter().filter(|word| !word.is_empty()).collect();
         if !protocol.is_empty() {
-            text.push_str(&format!("protocol     {}\n", protocol.join(", ")));
+            text.push_str(&format!("protocol     {}\n", plain(&protocol.join(", "))));
         }
         text.push_str(&format!("coordinator  {}\n", self.coordinator));
         if !self.members.is_empty() {

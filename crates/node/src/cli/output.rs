@@ -51,6 +51,16 @@ impl Output {
     }
 }
 
+/// What somebody else has chosen (the name of a group, of a client), as it may be shown to people: a terminal would obey control
+/// characters, and a line break would make a row of its own.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() { out.extend(letter.escape_default()) } else { out.push(letter) }
+    }
+    out
+}
+
 /// Which side a column's cells lean to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
@@ -70,7 +80,7 @@ impl Table {
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
     pub fn to_text(&self) -> String {
@@ -140,6 +150,13 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do_by_a_name() {
+        let mut table = Table::new(&[Column::Text("GROUP"), Column::Text("STATE")]);
+        table.row(["a\x1b[2Jb\nc\u{9b}ä".into(), "Empty".into()]);
+        assert_eq!(table.to_text(), "GROUP                  STATE\na\\u{1b}[2Jb\\nc\\u{9b}ä  Empty\n");
+    }
 
     #[test]
     fn columns_are_aligned_and_no_line_ends_in_spaces() {
