@@ -13,6 +13,7 @@ use head_kafka::wire::messages::api_versions::{ApiVersion, ApiVersionsRequest};
 use head_kafka::wire::{ApiKey, ErrorCode, Field, Format, Writer, frame};
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// A fetch asks for far less; beyond this something is wrong. One batch of Apache Kafka may be larger than any of ours.
@@ -23,8 +24,13 @@ const CONNECT_MS_MAX: u64 = 10_000;
 const LOOK_MS: u64 = 200;
 const CLIENT_ID: &str = "polylog-cli";
 
+/// Connections made so far.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
 /// See the module.
 pub struct Connection {
+    /// Of all connections of this process.
+    number: u64,
     server: String,
     stream: TcpStream,
     timeout: Duration,
@@ -37,6 +43,8 @@ pub struct Connection {
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Sent {
+    /// Whose answer is awaited there and nowhere else.
+    connection: u64,
     key: ApiKey,
     version: i16,
     correlation_id: i32,
@@ -48,6 +56,7 @@ impl Connection {
         let stream = connect(server, timeout.min(Duration::from_millis(CONNECT_MS_MAX)))
             .map_err(|why| ClientError::Unreachable { server: server.to_owned(), why })?;
         let mut connection = Connection {
+            number: MADE.fetch_add(1, Ordering::Relaxed),
             server: server.to_owned(),
             stream,
             timeout,
@@ -118,7 +127,7 @@ impl Connection {
 
     fn send_in<R: Request>(&mut self, version: i16, request: &R) -> Result<Sent, ClientError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let sent = Sent { key: R::KEY, version, correlation_id: self.correlation_id };
+        let sent = Sent { connection: self.number, key: R::KEY, version, correlation_id: self.correlation_id };
         let mut writer = Writer::request(R::KEY, version, sent.correlation_id, CLIENT_ID);
         request.write(&mut writer, Format { version, flexible: R::KEY.is_flexible(version) });
         let pieces = writer.finish();
@@ -171,6 +180,11 @@ impl Connection {
     }
 
     fn receive_frame(&mut self, sent: Sent, timeout: Duration, interruptible: bool) -> Result<Bytes, ClientError> {
+        if self.broken || sent.connection != self.number {
+            // Waiting would be in vain, and what came could be another's answer.
+            let why = "the connection was lost before it answered".to_owned();
+            return Err(ClientError::Unreachable { server: self.server.clone(), why });
+        }
         let wait = Wait { deadline: Instant::now() + timeout, interruptible };
         let outcome = self.take(4, wait).and_then(|length| {
             let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;

@@ -6,7 +6,8 @@
 //! Each record has a place (its line). A partition's batches are numbered in the order of their places. When one is refused for
 //! now, or its connection is lost, everything under way is awaited, and what was not acknowledged is sent again in that same order
 //! with the same numbers: the broker then tells repeats from news. A batch that is too large is halved, down to the record that is.
-//! The first lasting refusal ends it, naming the line.
+//! The first lasting refusal ends it, naming the line: what was taken for other partitions, and what stands before it in its own, is
+//! still written.
 //!
 //! Bounds: [`GATHERED_BYTES_MAX`] in open batches, [`REQUESTS_MAX`] under way of [`REQUEST_BYTES`], tries until the time-out.
 
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 const BATCH_BYTES: usize = 512 * 1024;
 /// Batches of several partitions share a request up to this size.
 const REQUEST_BYTES: usize = 1024 * 1024;
-/// As many as brokers promise to keep in order.
+/// As many as brokers promise to keep in order, if batches are numbered.
 const REQUESTS_MAX: usize = 5;
 /// Many partitions with little each: beyond this all are sent.
 const GATHERED_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -128,6 +129,9 @@ pub struct Producer {
     /// Something has to be sent again: nothing new goes out until all under way is settled.
     again: Vec<Outgoing>,
     why_again: String,
+    /// The first lasting refusal, and for each partition that refused something the line from which on nothing is written there.
+    refused: Option<ProduceError>,
+    ended: BTreeMap<i32, u64>,
     written: BTreeMap<i32, Written>,
 }
 
@@ -148,6 +152,8 @@ impl Producer {
             under_way: VecDeque::new(),
             again: Vec::new(),
             why_again: String::new(),
+            refused: None,
+            ended: BTreeMap::new(),
             written: BTreeMap::new(),
         })
     }
@@ -165,13 +171,17 @@ impl Producer {
         partition: Option<i32>,
         record: NewRecord,
     ) -> Result<(), ProduceError> {
-        let partition = self.place(line, partition, record.key.as_deref())?;
+        let partition = match self.place(line, partition, record.key.as_deref()) {
+            Ok(partition) => partition,
+            Err(error) => return self.end_with(client, error),
+        };
         let headers: usize =
             record.headers.iter().map(|(name, value)| 10 + name.len() + value.as_ref().map_or(0, Bytes::len)).sum();
         let payload = record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
         let bytes = RECORD_BYTES + payload + headers;
         if bytes > i32::MAX as usize / 2 {
-            return Err(ProduceError::Unfit { line, why: "it is larger than any batch may be".to_owned() });
+            let why = "it is larger than any batch may be".to_owned();
+            return self.end_with(client, ProduceError::Unfit { line, why });
         }
         let gathering = self.gathering.entry(partition).or_default();
         if gathering.bytes + bytes > BATCH_BYTES && !gathering.records.is_empty() {
@@ -188,7 +198,14 @@ impl Producer {
         if self.gathered_bytes >= GATHERED_BYTES_MAX {
             self.close_all()?;
         }
-        self.send_ready(client)
+        self.send_ready(client)?;
+        if self.refused.is_some() { self.finish(client) } else { Ok(()) }
+    }
+
+    /// What stands before a record that makes no sense is written.
+    fn end_with(&mut self, client: &mut Client, error: ProduceError) -> Result<(), ProduceError> {
+        self.finish(client)?;
+        Err(error)
     }
 
     /// Sends everything that was taken, without waiting for what the broker says to it.
@@ -198,13 +215,22 @@ impl Producer {
     }
 
     /// Sends everything and waits until it is acknowledged.
+    ///
+    /// # Errors
+    /// Also when something was refused for good: then all that could be written is.
     pub fn finish(&mut self, client: &mut Client) -> Result<(), ProduceError> {
         self.push(client)?;
         while !self.under_way.is_empty() {
             self.settle_one(client)?;
             self.send_ready(client)?;
         }
-        Ok(())
+        self.refused.take().map_or(Ok(()), Err)
+    }
+
+    /// It stands behind something that its partition refused.
+    fn is_behind(&self, batch: &Outgoing) -> bool {
+        let first_line = batch.lines.first().copied().unwrap_or_default();
+        self.ended.get(&batch.partition).is_some_and(|line| first_line >= *line)
     }
 
     fn send_ready(&mut self, client: &mut Client) -> Result<(), ProduceError> {
@@ -266,9 +292,12 @@ impl Producer {
 
     /// Sends one request with what is ready for one broker: at most one batch a partition, in order.
     fn send_one(&mut self, client: &mut Client) -> Result<(), ProduceError> {
-        while self.under_way.len() >= REQUESTS_MAX || !self.again.is_empty() {
+        // Without numbers a broker cannot tell that something is missing before what comes next.
+        let requests_max = if self.numbering.is_some() { REQUESTS_MAX } else { 1 };
+        while self.under_way.len() >= requests_max || !self.again.is_empty() {
             self.settle_one(client)?;
         }
+        self.drop_behind();
         let Some(first) = self.ready.front() else { return Ok(()) };
         let leader = self.topic.leader(first.partition);
         let mut batches: Vec<Outgoing> = Vec::new();
@@ -310,6 +339,14 @@ impl Producer {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    fn drop_behind(&mut self) {
+        if !self.ended.is_empty() {
+            let mut ready = std::mem::take(&mut self.ready);
+            ready.retain(|batch| !self.is_behind(batch));
+            self.ready = ready;
+        }
     }
 
     fn request(&self, timeout: Duration, batches: &[Outgoing]) -> ProduceRequest {
@@ -385,6 +422,9 @@ impl Producer {
             }
             return Ok(());
         }
+        if self.is_behind(&batch) {
+            return Ok(());
+        }
         // After a gap everything behind it is out of order until the gap is filled.
         let follows_gap = code == Some(ErrorCode::OutOfOrderSequenceNumber) && !self.again.is_empty();
         // The topic may have been made a moment ago, or moved.
@@ -407,13 +447,15 @@ impl Producer {
             .and_then(|named| named.batch_index_error_message.as_ref())
             .or(result.error_message.as_ref())
             .map(ToString::to_string);
-        Err(ProduceError::Refused {
+        self.ended.insert(batch.partition, batch.lines.first().copied().unwrap_or_default());
+        self.refused.get_or_insert(ProduceError::Refused {
             first_line: named_line.or(batch.lines.first().copied()).unwrap_or_default(),
             last_line: named_line.or(batch.lines.last().copied()).unwrap_or_default(),
             partition: batch.partition,
             error_code,
             message,
-        })
+        });
+        Ok(())
     }
 
     fn halve(&mut self, mut batch: Outgoing) -> Result<(), ProduceError> {
@@ -432,6 +474,10 @@ impl Producer {
 
     fn start_again(&mut self, client: &mut Client) -> Result<(), ProduceError> {
         let mut again = std::mem::take(&mut self.again);
+        again.retain(|batch| !self.is_behind(batch));
+        if again.is_empty() {
+            return Ok(());
+        }
         again.sort_by_key(|batch| batch.lines.first().copied());
         let late = again.iter().find(|batch| batch.since.is_some_and(|since| since.elapsed() > client.timeout()));
         if let Some(batch) = late {

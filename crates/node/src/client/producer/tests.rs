@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The producer against a broker that numbers sequences as a real one does and fails where the test says.
 
+use super::super::connection::Connection;
 use super::*;
 use bytes::BytesMut;
 use head_kafka::wire::messages::api_versions::{ApiVersion, ApiVersionsResponse};
@@ -174,10 +175,13 @@ fn append(log: &mut Log, bytes: &Bytes, batch_bytes_max: usize) -> (i16, i64) {
     if bytes.len() > batch_bytes_max {
         return (ErrorCode::MessageTooLarge.number(), -1);
     }
-    if let Some((_, offset)) = log.batches.iter().find(|(sequence, _)| *sequence == header.base_sequence) {
+    let is_numbered = header.base_sequence >= 0;
+    if let Some((_, offset)) =
+        log.batches.iter().filter(|_| is_numbered).find(|(sequence, _)| *sequence == header.base_sequence)
+    {
         return (0, *offset);
     }
-    if header.base_sequence != log.next_sequence {
+    if is_numbered && header.base_sequence != log.next_sequence {
         return (ErrorCode::OutOfOrderSequenceNumber.number(), -1);
     }
     let offset = log.values.len() as i64;
@@ -253,4 +257,55 @@ fn a_lasting_refusal_ends_it_and_names_the_lines() {
     assert_eq!(outcome, Err(expected));
     assert_eq!(written.records, 10);
     assert_eq!(broker.log.lock().unwrap().values, hundred()[..10], "nothing overtakes what was refused");
+}
+
+#[test]
+fn what_stands_before_a_line_that_makes_no_sense_is_written() {
+    let broker = Broker::start(Vec::new(), usize::MAX);
+    let mut client = Client::connect(&broker.address, Duration::from_secs(60)).unwrap();
+    let topic = client.topic("t").unwrap();
+    let mut producer = Producer::new(&mut client, topic, WANTED).unwrap();
+    let record = |line: u64| NewRecord { value: Some(Bytes::from(line.to_string())), ..NewRecord::default() };
+    (1..=5).for_each(|line| producer.add(&mut client, line, None, record(line)).unwrap());
+    let outcome = producer.add(&mut client, 6, Some(7), record(6));
+    assert_eq!(outcome, Err(ProduceError::NoPartition { line: 6, partition: 7, count: 1 }));
+    assert_eq!(broker.log.lock().unwrap().values, hundred()[..5]);
+    assert_eq!(producer.written()[&0].records, 5);
+}
+
+#[test]
+fn without_numbers_nothing_overtakes_what_has_to_be_repeated() {
+    // This broker takes what is not numbered as it comes.
+    let broker = Broker::start(vec![Fate::Well, Fate::Refused(19)], usize::MAX);
+    let mut client = Client::connect(&broker.address, Duration::from_secs(60)).unwrap();
+    let topic = client.topic("t").unwrap();
+    let mut producer = Producer::new(&mut client, topic, Wanted { acks: 1, ..WANTED }).unwrap();
+    for line in 1..=100u64 {
+        let value = Some(Bytes::from(line.to_string()));
+        producer.add(&mut client, line, None, NewRecord { value, ..NewRecord::default() }).unwrap();
+        if line.is_multiple_of(10) {
+            producer.push(&mut client).unwrap();
+        }
+    }
+    producer.finish(&mut client).unwrap();
+    assert_eq!(broker.log.lock().unwrap().values, hundred());
+}
+
+#[test]
+fn an_answer_is_not_awaited_on_another_connection() {
+    use head_kafka::wire::messages::metadata::MetadataRequest;
+    let broker = Broker::start(Vec::new(), usize::MAX);
+    let mut first = Connection::open(&broker.address, Duration::from_secs(20)).unwrap();
+    let request = MetadataRequest {
+        topics: None,
+        allow_auto_topic_creation: false,
+        include_cluster_authorized_operations: false,
+        include_topic_authorized_operations: false,
+    };
+    let sent = first.send(&request).unwrap();
+    drop(first);
+    let mut second = Connection::open(&broker.address, Duration::from_secs(20)).unwrap();
+    let answer = second.receive::<MetadataRequest>(sent, Duration::ZERO);
+    assert!(matches!(answer, Err(ClientError::Unreachable { .. })), "{answer:?}");
+    assert!(!second.is_broken());
 }
