@@ -128,6 +128,11 @@ impl Consume {
         }
         let mut fetcher = Fetcher::new(topic, positions);
         let outcome = read_on(&mut client, &mut fetcher, &ends, &mut shown);
+        let is_cut_short = !self.follow && shown.left > 0 && drop_ended(&mut fetcher, &ends);
+        let outcome = match outcome {
+            Ok(()) if is_cut_short => Err(CommandError::failed("interrupted: there is more")),
+            outcome => outcome,
+        };
         let flushed = shown.output.flush();
         outcome.and(flushed)
     }

@@ -265,5 +265,9 @@ fn send_all(
     // What stands before a line that makes no sense is written.
     producer.finish(client)?;
     progress.end();
+    // Who types ends so. A file or another command's output was not read to its end, and whoever waits for that must know.
+    if interrupt::happened() && !typed && outcome.is_ok() {
+        return Err(CommandError::failed(format!("interrupted: line {line} is the last that was read")));
+    }
     outcome
 }
