@@ -446,3 +446,14 @@ fn a_change_that_met_another_is_planned_anew_so_often() {
     let answer = client.call(1, &request);
     assert_eq!((answer.responses[0].error_code, answer.throttle_time_ms), (89, 12));
 }
+
+#[test]
+fn a_broker_that_is_asked_about_over_and_over_is_told_about_so_often_and_no_more() {
+    let mut client = clients().next().unwrap();
+    let resource = describe_request(BROKER, "0", Some(&["no.such.setting"])).resources[0].clone();
+    let many = DescribeConfigsRequest::default().with_resources(vec![resource; 50_000]);
+    let results = client.call(4, &many).results;
+    let told = results.iter().take_while(|result| result.error_code == 0).count();
+    assert!((100..5_000).contains(&told), "{told}");
+    assert!(results[told..].iter().all(|result| result.error_code == 44));
+}

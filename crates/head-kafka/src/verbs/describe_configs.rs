@@ -21,7 +21,8 @@ use kernel::auth::Action;
 use kernel::error::CoordinatorError;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Settings told in one answer: all those of ten thousand topics. Resources beyond are refused (44).
+/// Settings told in one answer: all those of ten thousand topics. Resources beyond are refused (44). Each time that the broker is
+/// asked about, all of its settings count, told or not: they have to be looked at.
 const ROWS_MAX: usize = 350_000;
 
 /// Where a value of any resource comes from, by the protocol's numbers.
@@ -103,7 +104,11 @@ impl Running {
             };
             results.push(match described {
                 Ok(configs) => {
-                    rows_left = rows_left.saturating_sub(configs.len());
+                    let looked_at = match resource.resource_type {
+                        BROKER => broker::TABLE.len() + given.broker.len() + given.all_brokers.len(),
+                        _ => configs.len(),
+                    };
+                    rows_left = rows_left.saturating_sub(looked_at);
                     DescribeConfigsResult {
                         error_code: 0,
                         error_message: None,
