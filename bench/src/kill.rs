@@ -9,9 +9,10 @@
 //! stretch everything is read once more and the whole history of the group is judged.
 //!
 //! One round: the broker starts on the same directory (one time in eight it is killed on the way and started again), answers,
-//! serves idempotent senders, plain senders and readers that live on through the kills, makes one more topic, and is killed at a
-//! random moment.
+//! serves idempotent senders, plain senders, readers and clients that commit offsets (alone, and as members of a group), all of which
+//! live on through the kills, makes one more topic, and is killed at a random moment.
 
+mod committer;
 mod reader;
 mod sender;
 mod shared;
@@ -19,6 +20,7 @@ mod shared;
 use crate::broker::{Broker, BrokerPlan};
 use crate::wire::{Code, Connection, LATEST, WireError, now_ms};
 use bytes::Bytes;
+use committer::CommitterPlan;
 use model::batch::{self, NewRecord, Numbering};
 use sender::SenderPlan;
 use shared::{PARTITIONS, Shared, TOPIC};
@@ -73,13 +75,15 @@ struct Verdict {
     duplicated: u64,
     moved: u64,
     reordered: u64,
+    commits: u64,
+    back: u64,
     refused: u64,
     restart_ms: Vec<f64>,
 }
 
 impl Verdict {
     fn clean(&self) -> bool {
-        self.lost + self.duplicated + self.moved + self.reordered + self.refused == 0
+        self.lost + self.duplicated + self.moved + self.reordered + self.back + self.refused == 0
     }
 
     fn percentile(&self, part: f64) -> f64 {
@@ -111,13 +115,15 @@ pub fn run(plan: &KillPlan) -> Result<bool, String> {
         println!("{} more kills fell into a start", verdict.kills_while_starting);
     }
     println!(
-        "{} kills, {} acked: lost {}, duplicated {}, moved {}, reordered {}; restart p50/p99 {:.0}/{:.0} ms",
+        "{} kills, {} acked: lost {}, duplicated {}, moved {}, reordered {}; commits {}, back {}; restart p50/p99 {:.0}/{:.0} ms",
         verdict.kills,
         verdict.acked,
         verdict.lost,
         verdict.duplicated,
         verdict.moved,
         verdict.reordered,
+        verdict.commits,
+        verdict.back,
         verdict.percentile(0.5),
         verdict.percentile(0.99)
     );
@@ -148,6 +154,7 @@ fn run_group(plan: &KillPlan, index: u64, group: &Group, rounds: u64, verdict: &
         extra: Vec::new(),
         next_client: 1,
         acked: 0,
+        commits: 0,
     };
     let mut left = rounds;
     while left > 0 {
@@ -156,16 +163,20 @@ fn run_group(plan: &KillPlan, index: u64, group: &Group, rounds: u64, verdict: &
         let (report, refusals) = run.stretch(stretch, verdict)?;
         verdict.acked += report.acked - run.acked;
         run.acked = report.acked;
+        verdict.commits += report.commits - run.commits;
+        run.commits = report.commits;
+        verdict.back += report.back();
         verdict.lost += report.lost();
         verdict.duplicated += report.duplicated();
         verdict.moved += report.moved();
         verdict.reordered += report.reordered();
         verdict.refused += refusals.len() as u64;
         println!(
-            "{}: {} of {rounds} rounds, {} acked, {} read again, {} never answered{}",
+            "{}: {} of {rounds} rounds, {} acked, {} commits, {} read again, {} never answered{}",
             group.name,
             rounds - left,
             report.acked,
+            report.commits,
             report.drained,
             report.unknown,
             if report.clean() && refusals.is_empty() { "" } else { ": WRONG" }
@@ -202,6 +213,7 @@ struct GroupRun {
     extra: Vec<ExtraTopic>,
     next_client: u32,
     acked: u64,
+    commits: u64,
 }
 
 impl GroupRun {
@@ -211,7 +223,9 @@ impl GroupRun {
         let senders =
             [(true, 4, 400), (true, 40, 200), (true, 12, 4_000), (true, 1, 100), (false, 8, 300), (false, 1, 1_000)];
         let first_client = self.next_client;
-        self.next_client += senders.len() as u32 + 3;
+        // Two readers, then committers, then the topic maker.
+        let committers: [(u32, Option<u32>); 4] = [(0, None), (1, None), (2, Some(0)), (2, Some(1))];
+        self.next_client += (senders.len() + 2 + committers.len() + 1) as u32;
         let seed = self.rng.bits();
         let outcome = std::thread::scope(|scope| {
             for ((idempotent, batch_records_max, record_bytes_max), client) in senders.into_iter().zip(first_client..) {
@@ -223,6 +237,12 @@ impl GroupRun {
             for client in (first_client + senders.len() as u32..).take(2) {
                 let shared = &shared;
                 scope.spawn(move || reader::run(client, shared, Rng::of(seed, u64::from(client))));
+            }
+            let first_committer = first_client + senders.len() as u32 + 2;
+            for ((group, slot), client) in committers.into_iter().zip(first_committer..) {
+                let plan = CommitterPlan { client, group, slot };
+                let shared = &shared;
+                scope.spawn(move || committer::run(plan, shared, Rng::of(seed, u64::from(client))));
             }
             let outcome = self.rounds(rounds, &shared, self.next_client - 1, verdict);
             if outcome.is_err() {
@@ -340,6 +360,9 @@ impl GroupRun {
         reader::drain(&mut connection, shared, TOPIC, 0, PARTITIONS as i32)?;
         for topic in &self.extra {
             reader::drain(&mut connection, shared, &topic.name, topic.first, topic.partitions)?;
+        }
+        for group in 0..committer::GROUPS {
+            committer::recall(&mut connection, shared, self.next_client, group)?;
         }
         Ok(())
     }

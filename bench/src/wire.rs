@@ -10,6 +10,7 @@
 //! of the requests. A caller that sends more than it receives must bound what is under way, or both sides block in write.
 
 pub mod codec;
+pub mod groups;
 
 use codec::{Decoder, Encoder, Malformed};
 use model::batch::{self, Header, Records};
@@ -40,6 +41,11 @@ pub enum Api {
     Fetch,
     ListOffsets,
     Metadata,
+    OffsetCommit,
+    OffsetFetch,
+    JoinGroup,
+    Heartbeat,
+    SyncGroup,
     Versions,
     CreateTopics,
     DeleteTopics,
@@ -53,6 +59,11 @@ impl Api {
             Api::Fetch => (1, 11),
             Api::ListOffsets => (2, 5),
             Api::Metadata => (3, 5),
+            Api::OffsetCommit => (8, 7),
+            Api::OffsetFetch => (9, 5),
+            Api::JoinGroup => (11, 5),
+            Api::Heartbeat => (12, 3),
+            Api::SyncGroup => (14, 3),
             Api::Versions => (18, 0),
             Api::CreateTopics => (19, 2),
             Api::DeleteTopics => (20, 1),
@@ -70,7 +81,13 @@ impl Code {
     pub const OFFSET_OUT_OF_RANGE: Code = Code(1);
     pub const CORRUPT_MESSAGE: Code = Code(2);
     pub const UNKNOWN_TOPIC_OR_PARTITION: Code = Code(3);
+    pub const REQUEST_TIMED_OUT: Code = Code(7);
+    pub const COORDINATOR_NOT_AVAILABLE: Code = Code(15);
+    pub const ILLEGAL_GENERATION: Code = Code(22);
+    pub const UNKNOWN_MEMBER_ID: Code = Code(25);
+    pub const REBALANCE_IN_PROGRESS: Code = Code(27);
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Code = Code(45);
+    pub const FENCED_INSTANCE_ID: Code = Code(82);
 
     fn name(self) -> &'static str {
         match self.0 {
@@ -83,9 +100,15 @@ impl Code {
             6 => "NOT_LEADER_OR_FOLLOWER",
             7 => "REQUEST_TIMED_OUT",
             10 => "MESSAGE_TOO_LARGE",
+            14 => "COORDINATOR_LOAD_IN_PROGRESS",
+            15 => "COORDINATOR_NOT_AVAILABLE",
+            16 => "NOT_COORDINATOR",
             17 => "INVALID_TOPIC_EXCEPTION",
             19 => "NOT_ENOUGH_REPLICAS",
             21 => "INVALID_REQUIRED_ACKS",
+            22 => "ILLEGAL_GENERATION",
+            25 => "UNKNOWN_MEMBER_ID",
+            27 => "REBALANCE_IN_PROGRESS",
             35 => "UNSUPPORTED_VERSION",
             36 => "TOPIC_ALREADY_EXISTS",
             37 => "INVALID_PARTITIONS",
@@ -99,6 +122,7 @@ impl Code {
             71 => "INVALID_FETCH_SESSION_EPOCH",
             74 => "FENCED_LEADER_EPOCH",
             75 => "UNKNOWN_LEADER_EPOCH",
+            82 => "FENCED_INSTANCE_ID",
             87 => "INVALID_RECORD",
             89 => "THROTTLING_QUOTA_EXCEEDED",
             _ => "code",
@@ -108,6 +132,11 @@ impl Code {
     /// True where the same request may succeed later. It may have been carried out all the same (`REQUEST_TIMED_OUT`).
     pub fn retriable(self) -> bool {
         matches!(self.0, 3 | 5 | 6 | 7 | 19 | 56 | 89)
+    }
+
+    /// True where a group cannot be served now: the same request may succeed later.
+    pub fn coordinator_busy(self) -> bool {
+        self.retriable() || matches!(self.0, 14..=16)
     }
 
     fn check(self, api: Api) -> Result<(), WireError> {
