@@ -24,6 +24,8 @@ pub const LOOKED_FOR: &[&str] = &[
     "cold read",
     "dedupe hit",
     "dedupe hit after restart",
+    "compressed batch",
+    "publish without an answer",
     "publish parked",
     "publish refused: busy",
     "publish refused: no space",

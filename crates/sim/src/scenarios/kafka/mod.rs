@@ -35,7 +35,8 @@ use kafka_protocol::messages::{
     TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
-use model::batch::{Numbering, sequence_plus};
+use model::batch::{Numbering, compressed, sequence_plus};
+use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId};
 use plan::{Options, Planned, Step};
 use std::collections::BTreeMap;
@@ -127,6 +128,7 @@ struct Run<'a> {
 const REQUEST_US_MAX: u64 = 30_000_000;
 const SETTLE_US_MAX: u64 = 300_000_000;
 const DRAINER: u32 = 201;
+const COMPRESSIONS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
 fn name_of(topic: u32) -> TopicName {
     TopicName(StrBytes::from_string(format!("topic-{topic}")))
@@ -422,6 +424,15 @@ impl<'a> Run<'a> {
         };
         outbox.next_sequence = sequence_plus(outbox.next_sequence, records as i32);
         let batch = records::batch(first, records, bytes, now.wall_ms as i64, 1, numbering);
+        let state = &mut self.clients[client];
+        let batch = match state.rng.percent(self.options.compressed_percent) {
+            true => compressed(&batch, state.rng.pick(&COMPRESSIONS)).expect("it can be compressed"),
+            false => batch,
+        };
+        let is_compressed = batch.header().compression() != Some(Compression::None);
+        self.world.sightings.saw_if(is_compressed, "compressed batch");
+        let Kind::Producer { boxes, .. } = &mut self.clients[client].kind else { return };
+        let outbox = boxes.entry(key).or_default();
         let sender = (numbering != Numbering::NONE).then_some(Sender {
             id: numbering.producer_id.0,
             epoch: numbering.producer_epoch.0,
@@ -457,9 +468,11 @@ impl<'a> Run<'a> {
         }
         let mut data: BTreeMap<u32, Vec<PartitionProduceData>> = BTreeMap::new();
         let mut sent = Vec::new();
+        let mut zstd = false;
         for (key, outbox) in boxes.iter_mut().filter(|(key, _)| topics.contains_key(&key.topic)) {
             if let Some(parcel) = outbox.next_parcel(now_us) {
                 let records = Some(parcel.batch.bytes().clone());
+                zstd |= parcel.batch.header().compression() == Some(Compression::Zstd);
                 data.entry(key.topic)
                     .or_default()
                     .push(PartitionProduceData::default().with_index(key.index).with_records(records));
@@ -469,7 +482,9 @@ impl<'a> Run<'a> {
         if sent.is_empty() {
             return false;
         }
-        let version = version_of::<ProduceRequest>(&mut state.rng, 3);
+        // Older versions do not know zstd.
+        let lowest = if zstd { 7 } else { 3 };
+        let version = version_of::<ProduceRequest>(&mut state.rng, lowest);
         let data = data
             .into_iter()
             .map(|(topic, partitions)| {
@@ -481,13 +496,28 @@ impl<'a> Run<'a> {
                 }
             })
             .collect();
-        let acks = if state.rng.percent(70) { -1 } else { 1 };
+        // A producer that repeats until it is answered cannot do without answers.
+        let acks = match state.rng.below(10) {
+            0 if !*numbered => 0,
+            0..7 => -1,
+            _ => 1,
+        };
+        if acks == 0 {
+            for (key, op) in &sent {
+                boxes.get_mut(key).and_then(|outbox| outbox.remove(*op));
+                self.history.push(now_us, Event::SendInfo { op: *op });
+            }
+            self.world.sightings.saw("publish without an answer");
+        }
         let request = ProduceRequest::default()
             .with_transactional_id(None)
             .with_acks(acks)
             .with_timeout_ms(10_000)
             .with_topic_data(data);
         let bytes = state.line.ask(now_us, version, &request, Note::Produce(sent));
+        if acks == 0 {
+            state.line.forget_last();
+        }
         self.send(client, bytes);
         true
     }

@@ -18,6 +18,7 @@ pub struct Options {
     pub partitions: u32,
     pub manners: Vec<Manner>,
     pub cut_percent: u64,
+    pub compressed_percent: u64,
 }
 
 /// One operation, and how long after the one before it.
@@ -76,6 +77,7 @@ pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
         partitions: rng.within(1..4) as u32,
         manners,
         cut_percent: rng.pick(&[0, 2, 5]),
+        compressed_percent: rng.pick(&[0, 50, 100]),
         storage,
     };
     let operations = rng.within(60..140);

@@ -160,6 +160,9 @@ pub(super) struct Run<'a> {
 }
 
 const SETTLE_US_MAX: u64 = 300_000_000;
+/// What one flood brings: more than the 4 MiB that may wait for room in a small tail.
+const FLOOD_BYTES: usize = 6 << 20;
+const FLOOD_BATCHES: usize = 48;
 
 impl<'a> Run<'a> {
     fn new(setup: &Setup, options: &'a Options) -> Run<'a> {
@@ -374,6 +377,13 @@ impl<'a> Run<'a> {
             }
             Step::Publish { producer, topic, partition, records, bytes } => {
                 self.publish(producer as usize, topic, partition, records, bytes as usize);
+            }
+            Step::Flood { producer, topic, partition } => {
+                // Whoever repeats in order sends only a few at once.
+                let batches = if self.producers[producer as usize].numbered { 0 } else { FLOOD_BATCHES };
+                for _ in 0..batches {
+                    self.publish(producer as usize, topic, partition, 16, FLOOD_BYTES / FLOOD_BATCHES / 16);
+                }
             }
             Step::Repeat { producer, topic, partition } => {
                 let Some((placement, _)) = self.place(topic, partition) else { return Ok(()) };

@@ -35,6 +35,7 @@ pub struct Options {
     pub expiry: bool,
     pub leader_epochs: bool,
     pub last_death: Option<Death>,
+    pub floods: bool,
 }
 
 /// One operation, and how long after the one before it.
@@ -66,6 +67,12 @@ pub enum Step {
     },
     /// Sends an acknowledged batch once more.
     Repeat {
+        producer: u32,
+        topic: u32,
+        partition: u32,
+    },
+    /// More at once than may wait for room.
+    Flood {
         producer: u32,
         topic: u32,
         partition: u32,
@@ -195,6 +202,7 @@ fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
         expiry: rng.percent(40),
         leader_epochs: rng.percent(50),
         last_death: rng.pick(&[None, Some(Death::Kill), Some(Death::Power), Some(Death::Power)]),
+        floods: rng.percent(3),
     }
 }
 
@@ -227,6 +235,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
             bytes: rng.magnitude(options.payload_bits) as u32,
         },
         48..52 => Step::Repeat { producer, topic, partition },
+        52..53 if options.floods => Step::Flood { producer, topic, partition },
         52..53 => Step::Renew { producer },
         53..78 => Step::Read {
             reader,
