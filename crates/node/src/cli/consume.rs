@@ -127,8 +127,8 @@ impl Consume {
             eprintln!("polylog: {}-{partition} has offsets {first} to {end} (not included)", topic.name);
         }
         let mut fetcher = Fetcher::new(topic, positions);
-        let outcome = read_on(&mut client, &mut fetcher, &ends, &mut shown);
-        let is_cut_short = !self.follow && shown.left > 0 && drop_ended(&mut fetcher, &ends);
+        let outcome = read_on(&mut client, &mut fetcher, &ends, self.follow, &mut shown);
+        let is_cut_short = !self.follow && shown.left > 0 && drop_ended(&mut fetcher, &ends, false);
         let outcome = match outcome {
             Ok(()) if is_cut_short => Err(CommandError::failed("interrupted: there is more")),
             outcome => outcome,
@@ -153,16 +153,17 @@ impl Consume {
     }
 }
 
-/// Reads and shows until every partition has reached its end (one that is not in `ends` has none).
+/// Reads and shows until every partition has reached its end.
 fn read_on(
     client: &mut Client,
     fetcher: &mut Fetcher,
     ends: &BTreeMap<i32, i64>,
+    follow: bool,
     shown: &mut Shown<'_>,
 ) -> Result<(), CommandError> {
     let mut progress = Progress::new(!std::io::stdout().is_terminal());
     while shown.left > 0 && !interrupt::happened() {
-        if !drop_ended(fetcher, ends) {
+        if !drop_ended(fetcher, ends, follow) {
             break;
         }
         read_once(client, fetcher, ends, shown)?;
@@ -173,10 +174,10 @@ fn read_on(
     Ok(())
 }
 
-/// Whether there is anything left to read.
-fn drop_ended(fetcher: &mut Fetcher, ends: &BTreeMap<i32, i64>) -> bool {
+/// Whether there is anything left to read. A partition that was added since the command began has no end: it is read by who follows.
+fn drop_ended(fetcher: &mut Fetcher, ends: &BTreeMap<i32, i64>, follow: bool) -> bool {
     for (partition, position) in fetcher.positions() {
-        if ends.get(&partition).is_some_and(|end| position >= *end) {
+        if ends.get(&partition).map_or(!follow, |end| position >= *end) {
             fetcher.drop_partition(partition);
         }
     }
@@ -260,7 +261,7 @@ impl InGroup<'_> {
     ) -> Result<bool, CommandError> {
         let mut next_commit = Instant::now() + Duration::from_millis(COMMIT_MS);
         loop {
-            let any = drop_ended(fetcher, self.ends);
+            let any = drop_ended(fetcher, self.ends, self.follow);
             if interrupt::happened() || shown.left == 0 || (!any && !self.follow) {
                 return match self.commit(client, member, reading)? {
                     Standing::Member => Ok(true),
@@ -390,4 +391,21 @@ pub fn resolve(
             ends
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_was_added_meanwhile_does_not_keep_the_command_from_ending() {
+        let topic = Topic { name: "t".to_owned(), id: [1; 16], is_internal: false, partitions: Vec::new() };
+        let ends = BTreeMap::from([(0, 5), (1, 7)]);
+        let mut fetcher = Fetcher::new(topic.clone(), [(0, 5), (1, 6), (2, 0)]);
+        assert!(drop_ended(&mut fetcher, &ends, false));
+        assert_eq!(fetcher.positions(), BTreeMap::from([(1, 6)]));
+        let mut fetcher = Fetcher::new(topic, [(2, 0)]);
+        assert!(drop_ended(&mut fetcher, &BTreeMap::new(), true));
+        assert!(!drop_ended(&mut fetcher, &ends, false));
+    }
 }
