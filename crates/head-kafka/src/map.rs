@@ -427,20 +427,8 @@ pub fn is_topic_name(name: &str) -> bool {
 
 /// A topic whose name differs from this one only in dots and underscores. Apache Kafka makes no such pair, because its metrics
 /// could not tell them apart, and tools rely on that.
-///
-/// Only names that exist are followed, so this costs no more than there are topics like it, however many dots a name has.
 pub fn colliding<'a>(catalog: &'a Catalog, who: &'a Ctx, name: &str) -> Option<&'a Arc<Topic>> {
-    let begins_a_name = |head: &str| {
-        topic_named(catalog, who, head).is_ok()
-            || catalog.topics_after(who, head).next().is_some_and(|topic| topic.name.starts_with(head))
-    };
-    let mut pieces = name.split(['.', '_']);
-    let mut heads: Vec<String> = pieces.next().map(str::to_owned).into_iter().collect();
-    for piece in pieces {
-        let longer = heads.iter().flat_map(|head| ['.', '_'].map(|separator| format!("{head}{separator}{piece}")));
-        heads = longer.filter(|head| begins_a_name(head)).collect();
-    }
-    heads.iter().filter(|other| *other != name).find_map(|other| topic_named(catalog, who, other).ok())
+    catalog.alike(who, name)
 }
 
 /// A topic to be made, and where to ask for it.

@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct Catalog {
     by_name: RedBlackTreeMapSync<(NamespaceId, Arc<str>), Arc<Topic>>,
     by_id: HashTrieMapSync<TopicId, Arc<Topic>>,
+    /// One topic of those whose names differ in dots and underscores only, by the name with dots alone; for names that have any.
+    alike: RedBlackTreeMapSync<(NamespaceId, Arc<str>), TopicId>,
     /// The epoch of each shard, by number.
     shard_epochs: Arc<[ShardEpoch]>,
 }
@@ -61,6 +63,12 @@ impl Catalog {
     pub fn by_id(&self, ctx: &Ctx, id: TopicId) -> Option<&Arc<Topic>> {
         let topic = self.by_id.get(&id)?;
         describable(ctx, topic).then_some(topic)
+    }
+
+    /// A topic whose name differs from this one in dots and underscores only, if the asker may know of it.
+    pub fn alike(&self, ctx: &Ctx, name: &str) -> Option<&Arc<Topic>> {
+        let alike = self.alike.get(&(ctx.namespace, with_dots(name)?))?;
+        self.by_id(ctx, *alike).filter(|topic| &*topic.name != name)
     }
 
     /// All topics that the asker may know of, by name.
@@ -122,6 +130,9 @@ impl Catalog {
     }
 
     pub(crate) fn insert(&mut self, topic: Arc<Topic>) {
+        if let Some(name) = with_dots(&topic.name) {
+            self.alike.insert_mut((topic.namespace, name), topic.id);
+        }
         self.by_name.insert_mut((topic.namespace, topic.name.clone()), topic.clone());
         self.by_id.insert_mut(topic.id, topic);
     }
@@ -130,6 +141,12 @@ impl Catalog {
         let topic = self.by_id.get(&id)?.clone();
         self.by_id.remove_mut(&id);
         self.by_name.remove_mut(&(topic.namespace, topic.name.clone()));
+        if let Some(name) = with_dots(&topic.name) {
+            let key = (topic.namespace, name);
+            if self.alike.get(&key) == Some(&id) {
+                self.alike.remove_mut(&key);
+            }
+        }
         Some(topic)
     }
 
@@ -137,6 +154,11 @@ impl Catalog {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.by_name.values()
     }
+}
+
+/// The name with dots for underscores; `None`: it has neither.
+fn with_dots(name: &str) -> Option<Arc<str>> {
+    name.contains(['.', '_']).then(|| name.replace('_', ".").into())
 }
 
 fn describable(ctx: &Ctx, topic: &Topic) -> bool {
