@@ -427,6 +427,8 @@ impl Turn<'_> {
             }
             State::Stable => {
                 self.synced(id);
+                // Its earlier ones may have been refused for want of room: it is heard of only now.
+                self.renew_session(id);
                 self.answer(asker, &self.assigned(id));
                 Ok(())
             }

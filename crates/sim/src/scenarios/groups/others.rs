@@ -174,7 +174,9 @@ impl Run<'_> {
                     return Ok(true);
                 };
                 let count = self.topics.get(&topic).map_or(1, |known| known.partitions) + 1;
-                let topics = vec![CreatePartitionsTopic::default().with_name(name_of(topic)).with_count(count)];
+                let topics = vec![
+                    CreatePartitionsTopic::default().with_name(name_of(topic)).with_count(count).with_assignments(None),
+                ];
                 let request = CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(10_000);
                 self.ask(client, version, &request, Note::Task(task));
             }
