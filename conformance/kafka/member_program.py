@@ -14,7 +14,7 @@ import time
 from case import Refused
 from clients.line_program import encoded
 
-POLL_S = 0.1
+POLL_S = 0.3
 
 
 class Polling:

@@ -19,6 +19,7 @@ from clients.line_program import LineMember, member_command
 from records import Record
 
 CALL_S_MAX = 30
+JOIN_S = 3
 
 
 class KafkaPython(Client):
@@ -180,6 +181,9 @@ class KafkaPythonMember(ConsumerRebalanceListener):
         self.changes += 1
 
     def poll(self, wait_s):
+        # An assignment that comes between two polls is lost to it, and the member stands still for ever (3.0.12: `join_group_async` asks
+        # `need_rejoin` before it looks at the join that is done). So a poll that may join lasts until it has.
+        wait_s = wait_s if self.inner.assignment() else JOIN_S
         polled = refusing(lambda: self.inner.poll(int(wait_s * 1000)))
         return [read(message) for messages in polled.values() for message in messages]
 

@@ -43,8 +43,8 @@ type program struct {
 
 func main() {
 	address := os.Args[1]
-	// It keeps what it knows of topics for six seconds; here they come and go.
-	transport := &kafka.Transport{MetadataTTL: 100 * time.Millisecond}
+	// It keeps what it knows of topics for six seconds; here they come and go. It also waits no longer for an answer than that.
+	transport := &kafka.Transport{MetadataTTL: 2 * time.Second}
 	client := &kafka.Client{Addr: kafka.TCP(address), Timeout: lines.CallMax, Transport: transport}
 	lines.Serve(&program{address: address, client: client, senders: map[string]*sender{}, takers: map[string]*taker{}})
 }
@@ -142,7 +142,7 @@ func (p *program) openProducer(asked *lines.Request) {
 	s := &sender{program: p}
 	s.inner = &kafka.Writer{
 		// With a transport of its own, it knows nothing of before.
-		Addr: p.client.Addr, Transport: &kafka.Transport{MetadataTTL: 100 * time.Millisecond}, Compression: codecs[asked.Compression], Async: true,
+		Addr: p.client.Addr, Transport: &kafka.Transport{}, Compression: codecs[asked.Compression], Async: true,
 		RequiredAcks: kafka.RequiredAcks(asked.Acks), BatchBytes: int64(asked.RecordBytesMax), BatchSize: 1000,
 		BatchTimeout: max(time.Millisecond, time.Duration(asked.LingerMs)*time.Millisecond), AllowAutoTopicCreation: true,
 		Balancer: kafka.BalancerFunc(func(one kafka.Message, _ ...int) int { return one.WriterData.(mark).partition }),
