@@ -84,7 +84,18 @@ class Case:
         self.peer = peer
 
     def outcome(self):
-        """Runs it: one line of the results file."""
+        """Runs it: one line of the results file.
+
+        A case of somebody else's client is run once more when it fails, and says so: some lose their own events on a busy machine
+        (kafka-python an assignment between two polls). What only our own bytes ask has no second try."""
+        result = self.once()
+        if result["outcome"] == "failed" and self.client:
+            again = self.once()
+            if again["outcome"] == "passed":
+                return {**again, "reason": f"at the second try; the first: {result['reason']}"}
+        return result
+
+    def once(self):
         began = time.monotonic()
         reason, note = "", None
         try:
