@@ -803,7 +803,7 @@ impl Run<'_> {
                 }
                 // Nobody knows.
                 Some(7 | 15) => self.history.push(now_us, Event::CommitInfo { op }),
-                Some(code @ (3 | 14 | 16 | 22 | 25 | 27 | 56 | 82)) => {
+                Some(code @ (3 | 14 | 16 | 22 | 25 | 27 | 56 | 82 | 100)) => {
                     self.history.push(now_us, Event::CommitFail { op });
                     if matches!(code, 22 | 25 | 27 | 82) {
                         self.world.sightings.saw(if by_member { "commit fenced" } else { "intruding commit refused" });

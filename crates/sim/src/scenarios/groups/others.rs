@@ -345,7 +345,7 @@ impl Run<'_> {
                     .and_then(|topic| topic.partition_responses.first())
                     .map(|partition| partition.error_code);
                 match code {
-                    Some(0 | 3) => Ok(()),
+                    Some(0 | 3 | 100) => Ok(()),
                     Some(code) if later(code) => Ok(()),
                     code => Err(format!("Produce answered {code:?}")),
                 }

@@ -730,8 +730,8 @@ impl<'a> Run<'a> {
                     let acked = self.acked.entry(key).or_default();
                     *acked = (*acked).max(end);
                 }
-                // Wait and repeat: not there for sure (3, 5, 6, 19, 56, 74, 75, 89), or perhaps there (7).
-                code @ (3 | 5 | 6 | 7 | 19 | 56 | 74 | 75 | 89) => {
+                // Wait and repeat: not there for sure (3, 5, 6, 19, 56, 74, 75, 89, 100), or perhaps there (7).
+                code @ (3 | 5 | 6 | 7 | 19 | 56 | 74 | 75 | 89 | 100) => {
                     if *numbered {
                         outbox.again(op, now_us + 10_000);
                     } else {
