@@ -79,4 +79,4 @@ def run(folder, broker):
 
 
 def cases(shared):
-    return [Case(NAME, "", "", "", lambda: own_tests(shared), lane="kafka-python's own")]
+    return [Case(NAME, "", "", "", lambda: own_tests(shared), lane="kafka-python's own", theirs=True)]
