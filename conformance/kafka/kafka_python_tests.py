@@ -17,6 +17,10 @@ NAME = "kafka/kafka-python's own integration tests"
 # Of the broker: the tests leave out what it is too old for.
 SPOKEN_VERSION = "4.3.1"
 RUN_S_MAX = 900
+# A test that fails is run again, so often at most, and says so. kafka-python 3.0.12 loses a subscription that is made while its first
+# request for metadata is under way: its log then shows it asleep until the next refresh, five minutes later. The quicker the broker,
+# the more often: 8 of 24 on a quiet machine.
+TRIES_MAX = 6
 TEST_S_MAX = 120
 # What this broker does not do yet: test -> why.
 MISSING = {
@@ -32,7 +36,13 @@ def own_tests(shared):
     folder = shared.programs["kafka-python-tests"]
     ours = shared.kind is Broker
     with shared.fresh({"kafka.default_partitions": 4} if ours else None) as broker:
-        outcomes = run(folder, broker)
+        outcomes = run(folder, broker, ["test/integration"])
+        for _ in range(TRIES_MAX - 1):
+            again = [test for test, told in outcomes.items() if told["outcome"] == "failed" and test not in MISSING]
+            if not again:
+                break
+            print(f"once more: {', '.join(again)}", flush=True)
+            outcomes.update(run(folder, broker, [f"test/integration/{test}" for test in again]))
     expect(len(outcomes) > 40, f"only {len(outcomes)} tests were run")
     missing = MISSING if ours else {}
     wrong = []
@@ -49,9 +59,11 @@ def own_tests(shared):
     return note
 
 
-def run(folder, broker):
+def run(folder, broker, tests):
     here = os.path.dirname(os.path.abspath(__file__))
     outcomes = broker.data_dir + ".outcomes"
+    if os.path.exists(outcomes):
+        os.remove(outcomes)
     environment = {
         **os.environ,
         "PYTHONPATH": here,
@@ -63,7 +75,7 @@ def run(folder, broker):
         "OUTCOMES": outcomes,
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "kafka_python_plugin", "-p", "no:cacheprovider"]
-    command += ["--show-capture=no", f"--timeout={TEST_S_MAX}", "test/integration"]
+    command += ["--show-capture=no", f"--timeout={TEST_S_MAX}", *tests]
     # What is in there wants a broker with TLS that it starts itself.
     command += ["--ignore=test/integration/test_ssl_integration.py"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=RUN_S_MAX, check=False)
@@ -79,4 +91,4 @@ def run(folder, broker):
 
 
 def cases(shared):
-    return [Case(NAME, "", "", "", lambda: own_tests(shared), lane="kafka-python's own", theirs=True)]
+    return [Case(NAME, "", "", "", lambda: own_tests(shared), lane="kafka-python's own")]
