@@ -3,6 +3,7 @@
 //!
 //! `timeout_ms` is not looked at: a start that has moved has moved, and the answer comes when that is durable.
 
+use super::sent::Sent;
 use super::{Cx, Outcome, first_error};
 use crate::errors;
 use crate::map;
@@ -18,16 +19,12 @@ use std::collections::BTreeSet;
 pub struct Running {
     response: DeleteRecordsResponse,
     /// For each command sent: topic and partition in the response.
-    sent: Vec<(u32, u32)>,
-    replies_left: usize,
+    sent: Sent<(u32, u32)>,
 }
 
 pub fn start(cx: &mut Cx<'_>, request: DeleteRecordsRequest) -> Result<Running, Outcome> {
-    let mut running = Running {
-        response: DeleteRecordsResponse { throttle_time_ms: 0, topics: Vec::new() },
-        sent: Vec::new(),
-        replies_left: 0,
-    };
+    let mut running =
+        Running { response: DeleteRecordsResponse { throttle_time_ms: 0, topics: Vec::new() }, sent: Sent::none() };
     for topic in request.topics {
         let found = map::topic_named(cx.catalog, cx.who, topic.name.as_str());
         let mut seen = BTreeSet::new();
@@ -38,9 +35,8 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteRecordsRequest) -> Result<Running, 
             let code = match place.and_then(|place| map::trim(&place, partition.offset)) {
                 _ if !is_first => ErrorCode::InvalidRequest,
                 Ok(command) => {
-                    let part = running.sent.len() as u32;
-                    running.sent.push((running.response.topics.len() as u32, partitions.len() as u32));
-                    cx.send(part, command);
+                    let at = (running.response.topics.len() as u32, partitions.len() as u32);
+                    running.sent.send(cx, at, command);
                     ErrorCode::None
                 }
                 Err(code) => code,
@@ -53,7 +49,6 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteRecordsRequest) -> Result<Running, 
         }
         running.response.topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
     }
-    running.replies_left = running.sent.len();
     match running.finished(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
@@ -62,20 +57,20 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteRecordsRequest) -> Result<Running, 
 
 impl Running {
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Trimmed, TrimError>) -> Option<Outcome> {
-        let (topic_at, partition_at) = *self.sent.get(part as usize)?;
+        let (topic_at, partition_at) = *self.sent.take(part)?;
         let topic = self.response.topics.get_mut(topic_at as usize)?;
         let response = topic.partitions.get_mut(partition_at as usize)?;
         match result {
             Ok(trimmed) => response.low_watermark = map::offset(trimmed.start),
             Err(error) => response.error_code = errors::trim(&error).number(),
         }
-        self.replies_left = self.replies_left.saturating_sub(1);
         self.finished(cx)
     }
 
     fn finished(&self, cx: &Cx<'_>) -> Option<Outcome> {
         let partitions = || self.response.topics.iter().flat_map(|topic| &topic.partitions);
-        (self.replies_left == 0)
+        self.sent
+            .all_replied()
             .then(|| cx.answer(&self.response, first_error(partitions().map(|partition| partition.error_code))))
     }
 }

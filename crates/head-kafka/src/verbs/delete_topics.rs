@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! DeleteTopics, by name or by id.
 
+use super::sent::Sent;
 use super::{Cx, Outcome, first_error};
 use crate::errors;
 use crate::map;
@@ -13,18 +14,14 @@ use std::collections::BTreeSet;
 pub struct Running {
     response: DeleteTopicsResponse,
     /// For each command sent: the topic in the response.
-    sent: Vec<u32>,
-    replies_left: usize,
+    sent: Sent<u32>,
 }
 
 const NO_ID: Uuid = [0; 16];
 
 pub fn start(cx: &mut Cx<'_>, request: DeleteTopicsRequest) -> Result<Running, Outcome> {
-    let mut running = Running {
-        response: DeleteTopicsResponse { throttle_time_ms: 0, responses: Vec::new() },
-        sent: Vec::new(),
-        replies_left: 0,
-    };
+    let mut running =
+        Running { response: DeleteTopicsResponse { throttle_time_ms: 0, responses: Vec::new() }, sent: Sent::none() };
     let named = request.topic_names.into_iter().map(|name| (Some(name), NO_ID));
     let stated = request.topics.into_iter().map(|topic| (topic.name, topic.topic_id));
     let mut deleted = BTreeSet::new();
@@ -38,9 +35,8 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteTopicsRequest) -> Result<Running, O
         let result = match found {
             Ok(topic) if !deleted.insert(topic.id) => refused(name, id, ErrorCode::InvalidRequest),
             Ok(topic) => {
-                let part = running.sent.len() as u32;
-                running.sent.push(running.response.responses.len() as u32);
-                cx.send(part, map::delete(cx.catalog, cx.who, topic));
+                let command = map::delete(cx.catalog, cx.who, topic);
+                running.sent.send(cx, running.response.responses.len() as u32, command);
                 DeletableTopicResult {
                     name: Some(Text::from(&*topic.name)),
                     topic_id: topic.id.0,
@@ -52,7 +48,6 @@ pub fn start(cx: &mut Cx<'_>, request: DeleteTopicsRequest) -> Result<Running, O
         };
         running.response.responses.push(result);
     }
-    running.replies_left = running.sent.len();
     match running.finished(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
@@ -67,17 +62,16 @@ fn refused(name: Option<Text>, topic_id: Uuid, code: ErrorCode) -> DeletableTopi
 
 impl Running {
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<(), DeleteError>) -> Option<Outcome> {
-        let topic_at = *self.sent.get(part as usize)?;
+        let topic_at = *self.sent.take(part)?;
         let response = self.response.responses.get_mut(topic_at as usize)?;
         if let Err(error) = result {
             response.error_code = errors::delete(&error).number();
         }
-        self.replies_left = self.replies_left.saturating_sub(1);
         self.finished(cx)
     }
 
     fn finished(&self, cx: &Cx<'_>) -> Option<Outcome> {
         let codes = self.response.responses.iter().map(|topic| topic.error_code);
-        (self.replies_left == 0).then(|| cx.answer(&self.response, first_error(codes)))
+        self.sent.all_replied().then(|| cx.answer(&self.response, first_error(codes)))
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ListOffsets: where a partition starts and ends, and what stands at a time.
 
+use super::sent::Sent;
 use super::{Cx, Outcome, first_error};
 use crate::errors;
 use crate::map::{self, Question, Sight};
@@ -17,16 +18,12 @@ use std::collections::BTreeSet;
 pub struct Running {
     response: ListOffsetsResponse,
     /// For each command sent: topic and partition in the response.
-    sent: Vec<(u32, u32)>,
-    replies_left: usize,
+    sent: Sent<(u32, u32)>,
 }
 
 pub fn start(cx: &mut Cx<'_>, request: ListOffsetsRequest) -> Result<Running, Outcome> {
-    let mut running = Running {
-        response: ListOffsetsResponse { throttle_time_ms: 0, topics: Vec::new() },
-        sent: Vec::new(),
-        replies_left: 0,
-    };
+    let mut running =
+        Running { response: ListOffsetsResponse { throttle_time_ms: 0, topics: Vec::new() }, sent: Sent::none() };
     let sight = Sight { committed_only: request.isolation_level == 1 };
     for topic in request.topics {
         let found = map::topic_named(cx.catalog, cx.who, topic.name.as_str());
@@ -40,9 +37,9 @@ pub fn start(cx: &mut Cx<'_>, request: ListOffsetsRequest) -> Result<Running, Ou
                     (Err(code), _) | (_, Err(code)) => refuse(partition, code),
                     (Ok(_), Ok(Question::Nothing)) => map::located(partition.partition_index, None),
                     (Ok(place), Ok(Question::Ask(by))) => {
-                        let part = running.sent.len() as u32;
-                        running.sent.push((running.response.topics.len() as u32, partitions.len() as u32));
-                        cx.send(part, (place.shard, map::locate(&place, by, sight, partition.current_leader_epoch)));
+                        let at = (running.response.topics.len() as u32, partitions.len() as u32);
+                        let command = map::locate(&place, by, sight, partition.current_leader_epoch);
+                        running.sent.send(cx, at, (place.shard, command));
                         map::located(partition.partition_index, None)
                     }
                 }
@@ -53,7 +50,6 @@ pub fn start(cx: &mut Cx<'_>, request: ListOffsetsRequest) -> Result<Running, Ou
         }
         running.response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
-    running.replies_left = running.sent.len();
     match running.finished(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
@@ -66,20 +62,20 @@ fn refuse(partition: &ListOffsetsPartition, code: ErrorCode) -> ListOffsetsParti
 
 impl Running {
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Located, LocateError>) -> Option<Outcome> {
-        let (topic_at, partition_at) = *self.sent.get(part as usize)?;
+        let (topic_at, partition_at) = *self.sent.take(part)?;
         let topic = self.response.topics.get_mut(topic_at as usize)?;
         let response = topic.partitions.get_mut(partition_at as usize)?;
         match result {
             Ok(located) => *response = map::located(response.partition_index, Some(located)),
             Err(error) => response.error_code = errors::locate(&error).number(),
         }
-        self.replies_left = self.replies_left.saturating_sub(1);
         self.finished(cx)
     }
 
     fn finished(&self, cx: &Cx<'_>) -> Option<Outcome> {
         let partitions = || self.response.topics.iter().flat_map(|topic| &topic.partitions);
-        (self.replies_left == 0)
+        self.sent
+            .all_replied()
             .then(|| cx.answer(&self.response, first_error(partitions().map(|partition| partition.error_code))))
     }
 }

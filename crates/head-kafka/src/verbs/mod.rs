@@ -42,6 +42,7 @@ pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 mod partition_walk;
 pub mod produce;
+mod sent;
 pub mod sync_group;
 mod topic_defaults;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! OffsetForLeaderEpoch: where the records of a leader epoch end, so that a consumer sees whether what it read is still there.
 
+use super::sent::Sent;
 use super::{Cx, Outcome, first_error};
 use crate::errors;
 use crate::map;
@@ -16,15 +17,13 @@ use std::collections::BTreeSet;
 pub struct Running {
     response: OffsetForLeaderEpochResponse,
     /// For each command sent: topic and partition in the response.
-    sent: Vec<(u32, u32)>,
-    replies_left: usize,
+    sent: Sent<(u32, u32)>,
 }
 
 pub fn start(cx: &mut Cx<'_>, request: OffsetForLeaderEpochRequest) -> Result<Running, Outcome> {
     let mut running = Running {
         response: OffsetForLeaderEpochResponse { throttle_time_ms: 0, topics: Vec::new() },
-        sent: Vec::new(),
-        replies_left: 0,
+        sent: Sent::none(),
     };
     for topic in request.topics {
         let found = map::topic_named(cx.catalog, cx.who, topic.topic.as_str());
@@ -39,9 +38,8 @@ pub fn start(cx: &mut Cx<'_>, request: OffsetForLeaderEpochRequest) -> Result<Ru
                 // An epoch below 0 is none.
                 Ok(None) => ErrorCode::None,
                 Ok(Some(command)) => {
-                    let part = running.sent.len() as u32;
-                    running.sent.push((running.response.topics.len() as u32, partitions.len() as u32));
-                    cx.send(part, command);
+                    let at = (running.response.topics.len() as u32, partitions.len() as u32);
+                    running.sent.send(cx, at, command);
                     ErrorCode::None
                 }
                 Err(code) => code,
@@ -51,7 +49,6 @@ pub fn start(cx: &mut Cx<'_>, request: OffsetForLeaderEpochRequest) -> Result<Ru
         }
         running.response.topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
     }
-    running.replies_left = running.sent.len();
     match running.finished(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
@@ -60,20 +57,20 @@ pub fn start(cx: &mut Cx<'_>, request: OffsetForLeaderEpochRequest) -> Result<Ru
 
 impl Running {
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Located, LocateError>) -> Option<Outcome> {
-        let (topic_at, partition_at) = *self.sent.get(part as usize)?;
+        let (topic_at, partition_at) = *self.sent.take(part)?;
         let topic = self.response.topics.get_mut(topic_at as usize)?;
         let response = topic.partitions.get_mut(partition_at as usize)?;
         match result {
             Ok(located) => *response = map::epoch_ended(response.partition, Some(located)),
             Err(error) => response.error_code = errors::locate(&error).number(),
         }
-        self.replies_left = self.replies_left.saturating_sub(1);
         self.finished(cx)
     }
 
     fn finished(&self, cx: &Cx<'_>) -> Option<Outcome> {
         let partitions = || self.response.topics.iter().flat_map(|topic| &topic.partitions);
-        (self.replies_left == 0)
+        self.sent
+            .all_replied()
             .then(|| cx.answer(&self.response, first_error(partitions().map(|partition| partition.error_code))))
     }
 }

@@ -6,6 +6,7 @@
 //! `timeout_ms` is not looked at: it bounds the wait for other replicas, of which there are none, and a batch that was handed to
 //! the log cannot be taken back by a clock.
 
+use super::sent::Sent;
 use super::{Cx, Outcome, first_error};
 use crate::map::{self, Refusal};
 use crate::wire::ErrorCode;
@@ -20,16 +21,14 @@ pub struct Running {
     acks: i16,
     response: ProduceResponse,
     /// For each command sent: topic and partition in the response, and the time stamped on its records.
-    sent: Vec<(u32, u32, i64)>,
-    replies_left: usize,
+    sent: Sent<(u32, u32, i64)>,
 }
 
 pub fn start(cx: &mut Cx<'_>, request: ProduceRequest) -> Result<Running, Outcome> {
     let mut running = Running {
         acks: request.acks,
         response: ProduceResponse { responses: Vec::new(), throttle_time_ms: 0 },
-        sent: Vec::new(),
-        replies_left: 0,
+        sent: Sent::none(),
     };
     for topic in request.topic_data {
         let partition_responses = if matches!(running.acks, -1..=1) {
@@ -41,7 +40,6 @@ pub fn start(cx: &mut Cx<'_>, request: ProduceRequest) -> Result<Running, Outcom
         let response = TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses };
         running.response.responses.push(response);
     }
-    running.replies_left = running.sent.len();
     match running.finished(cx) {
         None => Ok(running),
         Some(outcome) => Err(outcome),
@@ -68,9 +66,8 @@ impl Running {
             };
             match publishing {
                 Ok((place, publishing)) => {
-                    let part = self.sent.len() as u32;
-                    self.sent.push((topic_at, responses.len() as u32, publishing.log_append_time_ms));
-                    cx.send(part, (place.shard, publishing.command));
+                    let at = (topic_at, responses.len() as u32, publishing.log_append_time_ms);
+                    self.sent.send(cx, at, (place.shard, publishing.command));
                     // Stands until the reply takes its place.
                     let unknown = Refusal::new(ErrorCode::RequestTimedOut, "");
                     responses.push(map::unpublished(partition.index, unknown));
@@ -82,7 +79,7 @@ impl Running {
     }
 
     pub fn reply(&mut self, cx: &mut Cx<'_>, part: u32, result: Result<Published, PublishError>) -> Option<Outcome> {
-        let (topic_at, partition_at, log_append_time_ms) = *self.sent.get(part as usize)?;
+        let (topic_at, partition_at, log_append_time_ms) = *self.sent.take(part)?;
         let topic = self.response.responses.get_mut(topic_at as usize)?;
         let response = topic.partition_responses.get_mut(partition_at as usize)?;
         let (mut answer, retry_after_ms) = map::published(response.index, log_append_time_ms, result);
@@ -92,12 +89,11 @@ impl Running {
         *response = answer;
         let throttle_time_ms = i32::try_from(retry_after_ms).unwrap_or(i32::MAX);
         self.response.throttle_time_ms = self.response.throttle_time_ms.max(throttle_time_ms);
-        self.replies_left = self.replies_left.saturating_sub(1);
         self.finished(cx)
     }
 
     fn finished(&self, cx: &Cx<'_>) -> Option<Outcome> {
-        if self.replies_left > 0 {
+        if !self.sent.all_replied() {
             return None;
         }
         let partitions = self.response.responses.iter().flat_map(|topic| &topic.partition_responses);
