@@ -124,13 +124,14 @@ impl Running {
 
     /// What is known now of the topics asked for.
     fn topics(&self, cx: &Cx<'_>) -> Vec<MetadataTopic> {
+        let making: BTreeSet<&Text> = self.making.iter().collect();
         match &self.wanted {
             Wanted::All => cx.catalog.topics(cx.who).map(|topic| self.topic(cx, topic)).collect(),
-            Wanted::These(topics) => topics.iter().map(|wanted| self.find(cx, wanted)).collect(),
+            Wanted::These(topics) => topics.iter().map(|wanted| self.find(cx, wanted, &making)).collect(),
         }
     }
 
-    fn find(&self, cx: &Cx<'_>, wanted: &MetadataRequestTopic) -> MetadataTopic {
+    fn find(&self, cx: &Cx<'_>, wanted: &MetadataRequestTopic, making: &BTreeSet<&Text>) -> MetadataTopic {
         if wanted.topic_id != NO_ID {
             return match map::topic_with_id(cx.catalog, cx.who, wanted.topic_id) {
                 Ok(topic) => self.topic(cx, topic),
@@ -144,7 +145,7 @@ impl Running {
                 let code = match self.failed.get(name) {
                     Some(code) => *code,
                     // Made a moment ago and not to be seen: the client should ask again.
-                    None if self.making.contains(name) => ErrorCode::LeaderNotAvailable,
+                    None if making.contains(name) => ErrorCode::LeaderNotAvailable,
                     None if !map::is_topic_name(name.as_str()) => ErrorCode::InvalidTopicException,
                     None => unknown,
                 };
