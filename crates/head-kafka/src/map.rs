@@ -355,20 +355,6 @@ pub fn partition_data(index: i32, found: Found) -> PartitionData {
     }
 }
 
-/// The answer for one partition from which nothing can be read.
-pub fn unread(index: i32, code: ErrorCode) -> PartitionData {
-    PartitionData {
-        partition_index: index,
-        error_code: code.number(),
-        high_watermark: -1,
-        last_stable_offset: -1,
-        log_start_offset: -1,
-        aborted_transactions: None,
-        preferred_read_replica: -1,
-        records: Records::default(),
-    }
-}
-
 // ListOffsets
 
 /// What a "timestamp" asks for.

@@ -5,7 +5,7 @@
 //! versions, what the coordinator does. They live in memory only and are never stored, so the layout may change freely.
 //! Topics are named by id: the verbs translate names with the catalog that they see, and check there what exists.
 
-use crate::wire::{Field, Format, Malformed, Reader, Text, Uuid, Writer};
+use crate::wire::{ErrorCode, Field, Format, Malformed, Reader, Text, Uuid, Writer};
 use bytes::Bytes;
 
 const FORMAT: Format = Format { version: 0, flexible: true };
@@ -248,6 +248,29 @@ crate::wire::field::messages! {
 
     Delete {
         group: Text,
+    }
+}
+
+impl Joined {
+    /// Nobody joined.
+    pub fn refused(member_id: Text, code: ErrorCode) -> Joined {
+        Joined {
+            error_code: code.number(),
+            generation_id: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: Text::EMPTY,
+            skip_assignment: false,
+            member_id,
+            members: Vec::new(),
+        }
+    }
+}
+
+impl Synced {
+    /// Nothing is assigned.
+    pub fn refused(code: ErrorCode) -> Synced {
+        Synced { error_code: code.number(), protocol_type: None, protocol_name: None, assignment: Bytes::new() }
     }
 }
 

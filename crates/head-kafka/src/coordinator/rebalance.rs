@@ -55,25 +55,11 @@ pub fn answer(out: &mut Decision, asker: Asker, answer: &Answer) {
 }
 
 pub fn refused_join(member_id: Text, code: ErrorCode) -> Answer {
-    Answer::Joined(Joined {
-        error_code: code.number(),
-        generation_id: -1,
-        protocol_type: None,
-        protocol_name: None,
-        leader: Text::EMPTY,
-        skip_assignment: false,
-        member_id,
-        members: Vec::new(),
-    })
+    Answer::Joined(Joined::refused(member_id, code))
 }
 
 pub fn refused_sync(code: ErrorCode) -> Answer {
-    Answer::Synced(Synced {
-        error_code: code.number(),
-        protocol_type: None,
-        protocol_name: None,
-        assignment: Bytes::new(),
-    })
+    Answer::Synced(Synced::refused(code))
 }
 
 /// What is kept must not hold on to the request that it came in.

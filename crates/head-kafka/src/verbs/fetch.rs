@@ -373,7 +373,7 @@ impl Running {
                     if first_error == ErrorCode::None {
                         first_error = code;
                     }
-                    map::unread(wanted.index, code)
+                    PartitionData::refused(wanted.index, code)
                 }
                 Some(PartResult::Nothing(watermarks)) => {
                     let told = Some((watermarks.high_watermark, watermarks.log_start_offset));

@@ -23,7 +23,7 @@ const ID_PREFIX_BYTES_MAX: usize = 255;
 pub fn start(cx: &mut Cx<'_>, client_id: &Text, request: JoinGroupRequest) -> Result<Running, Outcome> {
     let running = Running { member_id: Text::from(request.member_id.as_str()) };
     if request.group_id.is_empty() {
-        return Err(running.refuse(cx, ErrorCode::InvalidGroupId));
+        return Err(answer(cx, Joined::refused(running.member_id, ErrorCode::InvalidGroupId)));
     }
     let prefix = request.group_instance_id.as_ref().unwrap_or(client_id).as_str();
     let prefix = &prefix[..prefix.floor_char_boundary(ID_PREFIX_BYTES_MAX)];
@@ -52,22 +52,8 @@ impl Running {
         match coordinated.answer {
             Ok(Answer::Joined(joined)) => answer(cx, joined),
             Ok(_) => mixed_up(),
-            Err(error) => self.refuse(cx, errors::coordinator(&error)),
+            Err(error) => answer(cx, Joined::refused(self.member_id.clone(), errors::coordinator(&error))),
         }
-    }
-
-    fn refuse(&self, cx: &Cx<'_>, code: ErrorCode) -> Outcome {
-        let joined = Joined {
-            error_code: code.number(),
-            generation_id: -1,
-            protocol_type: None,
-            protocol_name: None,
-            leader: Text::EMPTY,
-            skip_assignment: false,
-            member_id: self.member_id.clone(),
-            members: Vec::new(),
-        };
-        answer(cx, joined)
     }
 }
 

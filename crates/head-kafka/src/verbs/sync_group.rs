@@ -7,15 +7,14 @@ use crate::coordinator::messages::{Answer, Ask, Assignment, Sync, Synced};
 use crate::errors;
 use crate::wire::ErrorCode;
 use crate::wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse};
-use bytes::Bytes;
 
 pub fn start(cx: &mut Cx<'_>, request: SyncGroupRequest) -> Result<(), Outcome> {
     if request.group_id.is_empty() {
-        return Err(refuse(cx, ErrorCode::InvalidGroupId));
+        return Err(answer(cx, Synced::refused(ErrorCode::InvalidGroupId)));
     }
     // From version 5 on both must be said.
     if cx.format.version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        return Err(refuse(cx, ErrorCode::InconsistentGroupProtocol));
+        return Err(answer(cx, Synced::refused(ErrorCode::InconsistentGroupProtocol)));
     }
     let assignment = |assignment: SyncGroupRequestAssignment| Assignment {
         member_id: assignment.member_id,
@@ -38,13 +37,8 @@ pub fn reply(cx: &Cx<'_>, coordinated: Coordinated) -> Outcome {
     match coordinated.answer {
         Ok(Answer::Synced(synced)) => answer(cx, synced),
         Ok(_) => mixed_up(),
-        Err(error) => refuse(cx, errors::coordinator(&error)),
+        Err(error) => answer(cx, Synced::refused(errors::coordinator(&error))),
     }
-}
-
-fn refuse(cx: &Cx<'_>, code: ErrorCode) -> Outcome {
-    let error_code = code.number();
-    answer(cx, Synced { error_code, protocol_type: None, protocol_name: None, assignment: Bytes::new() })
 }
 
 fn answer(cx: &Cx<'_>, synced: Synced) -> Outcome {

@@ -12,7 +12,7 @@ use super::topics::{EARLIEST, LATEST, Topic, millis};
 use super::{Client, Tries, is_ok};
 use bytes::Bytes;
 use head_kafka::wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
-use head_kafka::wire::{ErrorCode, Records, Text};
+use head_kafka::wire::{ErrorCode, Text};
 use model::batch::{self, CRC_START, HEADER_BYTES, Header, Record, inflate};
 use model::crc::crc32c;
 use std::collections::{BTreeMap, VecDeque};
@@ -131,7 +131,10 @@ impl Fetcher {
         let mut data = Vec::new();
         for (leader, partitions) in by_leader {
             if leader < 0 {
-                data.extend(partitions.iter().map(|asked| without_leader(asked.partition)));
+                // As a broker would answer for a partition that nobody leads.
+                let none =
+                    |asked: &FetchPartition| PartitionData::refused(asked.partition, ErrorCode::LeaderNotAvailable);
+                data.extend(partitions.iter().map(none));
                 continue;
             }
             let request = FetchRequest {
@@ -257,19 +260,5 @@ impl Fetcher {
             }
         }
         Ok(())
-    }
-}
-
-/// As a broker would answer for a partition that nobody leads.
-fn without_leader(partition_index: i32) -> PartitionData {
-    PartitionData {
-        partition_index,
-        error_code: ErrorCode::LeaderNotAvailable.number(),
-        high_watermark: -1,
-        last_stable_offset: -1,
-        log_start_offset: -1,
-        aborted_transactions: None,
-        preferred_read_replica: -1,
-        records: Records::default(),
     }
 }

@@ -2,7 +2,7 @@
 //! Fetch. The records of a response are slices of what was read. Tagged fields are passed over and not written: those of the
 //! request are for followers, those of the response for leader changes.
 
-use crate::wire::{Records, Text, Uuid};
+use crate::wire::{ErrorCode, Records, Text, Uuid};
 
 crate::wire::field::messages! {
     /// Versions 4 to 18.
@@ -68,5 +68,21 @@ crate::wire::field::messages! {
     AbortedTransaction {
         producer_id: i64,
         first_offset: i64,
+    }
+}
+
+impl PartitionData {
+    /// Of a partition from which nothing can be read.
+    pub fn refused(partition_index: i32, error: ErrorCode) -> PartitionData {
+        PartitionData {
+            partition_index,
+            error_code: error.number(),
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start_offset: -1,
+            aborted_transactions: None,
+            preferred_read_replica: -1,
+            records: Records::default(),
+        }
     }
 }
