@@ -74,7 +74,7 @@ ALONE = "alone"
 class Case:
     """`lane`: cases of one lane run one after another, lanes beside each other. `peer`: it can be run against Apache Kafka too."""
 
-    def __init__(self, name, client, version, feature, run, lane="", peer=True, theirs=None):
+    def __init__(self, name, client, version, feature, run, lane="", peer=True):
         self.name = name
         self.client = client
         self.version = version
@@ -82,8 +82,6 @@ class Case:
         self.run = run
         self.lane = lane or client
         self.peer = peer
-        # Somebody else's program decides how it ends.
-        self.theirs = bool(client) if theirs is None else theirs
 
     def outcome(self):
         """Runs it: one line of the results file.
@@ -91,7 +89,7 @@ class Case:
         A case of somebody else's client is run once more when it fails, and says so: some lose their own events on a busy machine
         (kafka-python an assignment between two polls). What only our own bytes ask has no second try."""
         result = self.once()
-        if result["outcome"] == "failed" and self.theirs:
+        if result["outcome"] == "failed" and self.client:
             again = self.once()
             if again["outcome"] == "passed":
                 return {**again, "reason": f"at the second try; the first: {result['reason']}"}
