@@ -43,7 +43,7 @@ pub fn walk(bytes: &Bytes, mut each: impl FnMut(u64, u64, i64)) {
             match record {
                 Ok(record) => {
                     let number = record.value.and_then(value::number_of).unwrap_or(NOT_A_VALUE);
-                    each(header.base_offset.0 + record.offset_delta as u64, number, record.timestamp_ms);
+                    each(header.base_offset.0.wrapping_add(record.offset_delta as u64), number, record.timestamp_ms);
                 }
                 Err(_) => each(header.base_offset.0, NOT_A_VALUE, 0),
             }
@@ -66,12 +66,12 @@ pub fn note_saw(history: &mut History, at_us: u64, op: Op, from: u64, pieces: &[
             if offset < from && number != NOT_A_VALUE {
                 return;
             }
-            next = offset + 1;
+            next = offset.saturating_add(1);
             match &mut run {
                 Some((begin, first, count))
-                    if *begin + u64::from(*count) == offset
+                    if begin.checked_add(u64::from(*count)) == Some(offset)
                         && number != NOT_A_VALUE
-                        && *first + u64::from(*count) == number =>
+                        && first.checked_add(u64::from(*count)) == Some(number) =>
                 {
                     *count += 1;
                 }
