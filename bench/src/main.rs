@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
-//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `kafka` (beside Apache Kafka), `floors`
-//! (what the machine can do), `design` (models behind decisions). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `kafka` (beside Apache Kafka), `scale`
+//! (the engine's bounds at size), `floors` (what the machine can do), `design` (models behind decisions). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
 
@@ -14,6 +14,7 @@ mod kill;
 mod process;
 mod results;
 mod rot;
+mod scale;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +69,15 @@ enum Command {
         #[arg(long, conflicts_with = "alone")]
         peer_only: bool,
     },
+    /// The engine's bounds: 100,000 partitions, 10 GB over 10,000 of them, starts of all kinds
+    Scale {
+        /// 1 GB instead of 10
+        #[arg(long)]
+        quick: bool,
+        /// Only groups whose names contain this; nothing is recorded
+        #[arg(long, value_name = "PART")]
+        only: Vec<String>,
+    },
     /// What the machine can do at best: loopback, disk, memory
     Floors,
     /// The measurements behind docs/internals/measurements.md: who runs a shard, how a spill is paced
@@ -117,6 +127,7 @@ fn run(arguments: Arguments) -> Result<bool, String> {
         Command::Kafka { quick, only, alone, peer_only } => {
             kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only }).map(|()| true)
         }
+        Command::Scale { quick, only } => scale::run(scale::ScalePlan { quick, root, program, only }),
         Command::Floors => {
             let folder = root.join("target").join("bench");
             let floors = floors::measure(&folder, floors::FloorPlan::QUICK).map_err(|error| error.to_string())?;
@@ -130,7 +141,10 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             design::run(&root.join("target").join("bench")).map_err(|error| error.to_string())?;
             Ok(true)
         }
-        Command::Table => kafka::table::write(&root).map(|()| true),
+        Command::Table => {
+            kafka::table::write(&root)?;
+            scale::table::write(&root).map(|()| true)
+        }
     }
 }
 

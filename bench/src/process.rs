@@ -32,6 +32,11 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     kibibytes(&status, "VmRSS:").ok_or_else(|| malformed("/proc/PID/status"))
 }
 
+/// Entries of a folder of `/proc/PID`: `task` has the threads, `fd` the open files.
+pub fn entries(pid: u32, folder: &str) -> io::Result<u64> {
+    Ok(fs::read_dir(format!("/proc/{pid}/{folder}"))?.count() as u64)
+}
+
 /// Bytes written so far to the device under `folder`, by whomever. (A process's own count in `/proc/PID/io` is no use here: it counts
 /// every page of a large folio as written when one of them is.)
 pub fn device_written_bytes(folder: &Path) -> io::Result<u64> {

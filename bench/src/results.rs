@@ -21,6 +21,7 @@ pub enum Line {
     Floors(Floors),
     Start(StartFigures),
     Run(Box<RunFigures>),
+    Bound(BoundFigure),
     /// Something that was not measured, and why.
     Skipped {
         what: String,
@@ -76,6 +77,34 @@ pub struct RunFigures {
     pub ack: Option<Times>,
     /// True when others and steal took more than the rule allows: left out of medians.
     pub disturbed: bool,
+}
+
+/// A figure of the engine at size, and the bound that it is to keep.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BoundFigure {
+    pub group: String,
+    pub what: String,
+    pub value: f64,
+    pub unit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+impl BoundFigure {
+    /// `None`: it has no bound.
+    pub fn kept(&self) -> Option<bool> {
+        self.max.map(|max| self.value <= max)
+    }
+
+    /// With its unit.
+    pub fn shown(&self) -> String {
+        let digits = match self.value {
+            value if value.fract() == 0.0 && self.unit.is_empty() || value >= 100.0 => 0,
+            value if value >= 10.0 => 1,
+            _ => 2,
+        };
+        format!("{:.digits$} {}", self.value, self.unit).trim_end().to_owned()
+    }
 }
 
 /// A file of lines, written as they come.

@@ -349,36 +349,29 @@ impl Connection {
             request.string(topic);
         }
         request.bool(create);
-        self.ask(Api::Metadata, |answer| {
+        self.ask(Api::Metadata, read_metadata)
+    }
+
+    /// Describes everything there is: how many topics, and how many partitions they have together.
+    pub fn metadata_of_all(&mut self) -> Result<(usize, usize), WireError> {
+        self.begin(Api::Metadata).i32(-1).bool(false);
+        self.ask(Api::Metadata, read_metadata).map(|topics| {
+            let partitions = topics.iter().map(|topic| topic.partitions.len()).sum();
+            (topics.len(), partitions)
+        })
+    }
+
+    /// Makes topics with one request: names and numbers of partitions.
+    pub fn create_topics(&mut self, topics: &[(&str, i32)]) -> Result<(), WireError> {
+        let request = self.begin(Api::CreateTopics);
+        request.count(topics.len());
+        for (name, partitions) in topics {
+            request.string(name).i32(*partitions).i16(1).count(0).count(0);
+        }
+        request.i32(30_000).bool(false);
+        self.ask(Api::CreateTopics, |answer| {
             answer.i32()?;
-            for _ in 0..answer.count()? {
-                answer.i32()?;
-                answer.string()?;
-                answer.i32()?;
-                answer.string()?;
-            }
-            answer.string()?;
-            answer.i32()?;
-            let mut topics = Vec::new();
-            for _ in 0..answer.count()? {
-                let error = Code(answer.i16()?);
-                let name = answer.string()?.unwrap_or_default().to_owned();
-                answer.i8()?;
-                let mut partitions = Vec::new();
-                for _ in 0..answer.count()? {
-                    let (error, partition, leader) = (answer.i16()?, answer.i32()?, answer.i32()?);
-                    for _ in 0..3 {
-                        for _ in 0..answer.count()? {
-                            answer.i32()?;
-                        }
-                    }
-                    if error == 0 && leader >= 0 {
-                        partitions.push(partition);
-                    }
-                }
-                topics.push(TopicMetadata { name, error, partitions });
-            }
-            Ok(Ok(topics))
+            first_error(answer, |answer| answer.string().map(drop))
         })
     }
 
@@ -504,6 +497,38 @@ impl Connection {
         code.check(Api::Fetch)?;
         Ok(fetched)
     }
+}
+
+fn read_metadata(answer: &mut Decoder<'_>) -> Result<Result<Vec<TopicMetadata>, Code>, Malformed> {
+    answer.i32()?;
+    for _ in 0..answer.count()? {
+        answer.i32()?;
+        answer.string()?;
+        answer.i32()?;
+        answer.string()?;
+    }
+    answer.string()?;
+    answer.i32()?;
+    let mut topics = Vec::new();
+    for _ in 0..answer.count()? {
+        let error = Code(answer.i16()?);
+        let name = answer.string()?.unwrap_or_default().to_owned();
+        answer.i8()?;
+        let mut partitions = Vec::new();
+        for _ in 0..answer.count()? {
+            let (error, partition, leader) = (answer.i16()?, answer.i32()?, answer.i32()?);
+            for _ in 0..3 {
+                for _ in 0..answer.count()? {
+                    answer.i32()?;
+                }
+            }
+            if error == 0 && leader >= 0 {
+                partitions.push(partition);
+            }
+        }
+        topics.push(TopicMetadata { name, error, partitions });
+    }
+    Ok(Ok(topics))
 }
 
 /// Reads an array of (name, code, rest) and answers the first code that is not `NONE`.

@@ -66,6 +66,11 @@ impl Template {
         Template { bytes: batch.bytes().to_vec() }
     }
 
+    /// The batch as it is, without a producer.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Writes the numbering and the checksum, which covers it.
     pub fn stamp(&mut self, producer: (i64, i16), base_sequence: i32) -> &[u8] {
         self.bytes[43..51].copy_from_slice(&producer.0.to_be_bytes());

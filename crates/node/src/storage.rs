@@ -184,6 +184,7 @@ impl Storage {
             producer_expiry_ms: self.settings.producer_expiry_ms,
             producers_max: self.settings.producers_max,
         };
+        let started_us = clock.mono_us();
         health.starting(format!("shard {shard}: reading its checkpoint"));
         if let Medium::Local { disk, .. } = &self.medium {
             let removed = LocalBlobs::new(disk.another()).clean_tmp(shard).map_err(|error| failed(&error))?;
@@ -193,6 +194,7 @@ impl Storage {
         }
         let mut blobs = self.blobs_for_reading();
         let loaded = Loaded::load(&config, &mut *blobs).map_err(|error| failed(&Told(&error)))?;
+        let loaded_us = clock.mono_us();
         health.starting(format!("shard {shard}: reading its log"));
         let (wal, opened) = self.open_wal(shard, loaded.wal_from(), loaded.epoch()).map_err(|error| {
             let passed_over = loaded.passed_over();
@@ -206,11 +208,27 @@ impl Storage {
             tracing::info!(%shard, file, at, "cut a half-written end of the log; nothing acknowledged stood there");
         }
         health.starting(format!("shard {shard}: replaying {} frames", opened.frames.len()));
-        let replayed = opened.frames.len();
+        let read_us = clock.mono_us();
+        let (frames, log_bytes) =
+            (opened.frames.len(), opened.frames.iter().map(|(_, body)| body.len()).sum::<usize>());
+        let (objects, segments, runs) = (loaded.objects(), loaded.segments(), loaded.runs());
         let machines = coordinator::machines(&self.settings.groups);
         let opened_shard =
             Shard::open(config, loaded, opened, machines, clock.now()).map_err(|error| failed(&Told(&error)))?;
-        tracing::debug!(%shard, replayed, epoch = opened_shard.epoch().0, "shard recovered");
+        // What a start's time depends on, beside the time: docs/internals/recovery.md has the formula.
+        tracing::info!(
+            %shard,
+            epoch = opened_shard.epoch().0,
+            objects,
+            segments,
+            runs,
+            frames,
+            log_bytes,
+            checkpoint_ms = (loaded_us - started_us) / 1000,
+            log_ms = (read_us - loaded_us) / 1000,
+            fold_ms = (clock.mono_us() - read_us) / 1000,
+            "shard recovered"
+        );
         Ok((opened_shard, wal))
     }
 

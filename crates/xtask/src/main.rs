@@ -30,6 +30,7 @@ cargo xtask COMMAND
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
   bench kafka [--quick] [ARGS]        load, beside Apache Kafka where it can be had
+  bench scale [--quick]               the engine's bounds: 100,000 partitions, 10 GB stored, starts of all kinds
   conformance [--only TEXT] [--list] [--rounds N] [--write-page] [--peer]
                                       real clients against the real broker; the page is docs/compat/kafka.md;
                                       with --peer against Apache Kafka, whose results the page shows beside ours

@@ -81,6 +81,21 @@ impl Loaded {
         self.checkpoints.lsn.next()
     }
 
+    /// Objects of state in the checkpoint.
+    pub fn objects(&self) -> usize {
+        self.checkpoints.objects.len()
+    }
+
+    /// Live segments.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Runs in them.
+    pub fn runs(&self) -> usize {
+        self.segments.iter().map(|index| index.runs.len()).sum()
+    }
+
     /// The newest checkpoint, if it is damaged. Should the log then not reach back to the one before, this is what is really wrong.
     pub fn passed_over(&self) -> Option<&Corrupt> {
         self.checkpoints.passed_over.as_ref().map(|passed_over| &passed_over.corrupt)
