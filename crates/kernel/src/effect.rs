@@ -2,6 +2,7 @@
 //! What a shard wants done. The driver takes effects in order and must keep the order of those to one holder.
 
 use crate::catalog::Catalog;
+use crate::log::read::BlockRead;
 use crate::reply::Reply;
 use crate::shard::ShardMessage;
 use crate::spill::Work;
@@ -21,6 +22,9 @@ pub enum Effect {
     Wal(WalOp),
     /// To the shard's blobs. The outcome comes back through [`crate::Shard::handle_blob`].
     Blob(BlobTag, BlobOp),
+    /// To the shard's blobs as well: the driver asks them for `read.op()`, lets `read.check()` look at the outcome where there is time
+    /// for it, and gives what comes of that to [`crate::Shard::handle_blocks`]. (`handle_blob` does both, on the shard's time.)
+    Blocks(BlobTag, BlockRead),
     /// Pure computation that would hold the shard too long: the driver calls `work.run()` elsewhere and gives the result to
     /// [`crate::Shard::handle_work`].
     Work(Work),

@@ -9,7 +9,7 @@
 //! handle_wal(Durable) ---> watermarks move, watches fire, replies go out (shard/release.rs)
 //! ```
 //! The files of `shard/`: `frame` (the open frame), `release` (what waits for durability), `watches`, `cold` (reads that a medium
-//! answers), `peers` (declares, deletes, the other shards), `upkeep` (retention, forgetting, timers), `open` (recovery).
+//! answers), `ahead` (what a reader will ask for next), `peers` (declares, deletes, the other shards), `upkeep` (retention, forgetting, timers), `open` (recovery).
 //! The spill is in `spill/`.
 //!
 //! Invariants (`invariants::shard`):
@@ -17,6 +17,7 @@
 //!   2. A reply leaves when every frame that it was read from is durable; reads of records never wait but end at `high`.
 //!   3. After the log has failed nothing is decided any more.
 
+mod ahead;
 mod cold;
 mod frame;
 mod open;
@@ -38,6 +39,7 @@ use crate::effect::Effect;
 use crate::error::{CoordinatorError, DescribeError, LocateError, ProducerError, PublishError, ReadError, TrimError};
 use crate::format::v1::entry::{self, Record};
 use crate::log::producers::Gaps;
+use crate::log::read::BlocksRead;
 use crate::log::{append, locate, producers, read, trim};
 use crate::quota::{Admission, Admit};
 use crate::reply::{Described, Located, ProducerReady, Published, Reply, Trimmed};
@@ -60,6 +62,8 @@ pub struct ShardConfig {
     /// The memory tail (= the unspilled log) may take this many bytes; a spill starts at half of it, admission slows from three
     /// quarters.
     pub tail_bytes_max: u64,
+    /// What was read ahead of cold readers may take this many bytes.
+    pub read_ahead_bytes_max: u64,
     /// How often retention is looked at.
     pub retention_check_ms: u64,
     /// Idle producers are forgotten after this.
@@ -74,6 +78,7 @@ impl Default for ShardConfig {
             shard: ShardId::META,
             shard_count: 1,
             tail_bytes_max: 256 * 1024 * 1024,
+            read_ahead_bytes_max: 32 * 1024 * 1024,
             retention_check_ms: 5_000,
             producer_expiry_ms: 24 * 60 * 60 * 1000,
             producers_max: 1_000_000,
@@ -153,6 +158,10 @@ pub struct ShardFigures {
     pub appended_bytes: u64,
     pub read_bytes: u64,
     pub cold_read_bytes: u64,
+    /// Cold reads that found what they wanted read ahead, or on its way.
+    pub read_ahead_hits: u64,
+    /// What was read ahead and is held, or on its way.
+    pub read_ahead_bytes: u64,
     pub spills: u64,
     pub spill_failures: u64,
     pub checkpoints: u64,
@@ -195,7 +204,7 @@ impl Shard {
     pub fn submit(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, command: Command) {
         match command {
             Command::Publish(publish) => self.publish(now, ctx, ticket, publish),
-            Command::Read(read) => self.read(ctx, ticket, read),
+            Command::Read(read) => self.read(now, ctx, ticket, read),
             Command::Locate(locate) => self.locate(ctx, ticket, &locate),
             Command::Trim(trim) => self.trim(ctx, ticket, &trim),
             Command::DeclareTopic(declare) => self.declare_topic(ctx, ticket, &declare),
@@ -321,14 +330,14 @@ impl Shard {
         }
     }
 
-    fn read(&mut self, ctx: &Ctx, ticket: Ticket, read: Read) {
+    fn read(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, read: Read) {
         let Some(partition) = self.state.partitions.get(read.partition) else {
             let reply = Reply::Read(Err(ReadError::NotFound));
             return self.reply_after(self.state.placement_lsn, ctx.holder, ticket, reply);
         };
         match read::plan(partition, &self.tail, &self.segments, self.epoch, ctx, &read) {
-            Ok(read::Source::Now(reply)) => self.answer_read(ctx.holder, ticket, &read, reply),
-            Ok(read::Source::Blocks(range)) => self.fetch(ctx.holder, ticket, range, cold::Ask::Read(read)),
+            Ok(read::Source::Now(reply)) => self.answer_tail_read(ctx.holder, ticket, &read, reply),
+            Ok(read::Source::Blocks(range)) => self.read_blocks(now, ctx.holder, ticket, range, read),
             Err(error) => self.reply_now(ctx.holder, ticket, Reply::Read(Err(error))),
         }
     }
@@ -513,6 +522,11 @@ impl Shard {
         self.blob_done(now, tag, done);
     }
 
+    /// Blocks were read and checked.
+    pub fn handle_blocks(&mut self, now: Now, tag: BlobTag, got: BlocksRead) {
+        self.blocks_done(now, tag, got);
+    }
+
     /// A computation is finished.
     pub fn handle_work(&mut self, _now: Now, done: WorkDone) {
         self.work_done(done);
@@ -595,6 +609,7 @@ impl Shard {
             applied: self.state.applied,
             durable: self.release.durable(),
             spill_running: !self.spill.is_idle(),
+            read_ahead_bytes: self.cold.ahead.bytes(),
             ..self.figures
         }
     }

@@ -10,6 +10,7 @@
 use crate::node::Node;
 use crate::shard_cell::Mail;
 use bytes::Bytes;
+use kernel::log::read::BlockRead;
 use kernel::spill::Work;
 use media::disk::real::RealDisk;
 use media::local::wal::SlotPreparation;
@@ -23,9 +24,25 @@ use std::time::{Duration, Instant};
 
 /// One piece of work.
 pub enum Job {
-    Blob { shard: ShardId, tag: BlobTag, op: BlobOp },
-    Work { shard: ShardId, work: Work },
-    Prepare { shard: ShardId, preparation: SlotPreparation },
+    Blob {
+        shard: ShardId,
+        tag: BlobTag,
+        op: BlobOp,
+    },
+    /// Blocks to be read and checked.
+    Blocks {
+        shard: ShardId,
+        tag: BlobTag,
+        read: BlockRead,
+    },
+    Work {
+        shard: ShardId,
+        work: Work,
+    },
+    Prepare {
+        shard: ShardId,
+        preparation: SlotPreparation,
+    },
 }
 
 #[derive(Default)]
@@ -127,12 +144,8 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                     } else {
                         made.put_failures.add(1);
                     }
-                } else if let BlobDone::Got(got) = &done {
-                    node.metrics.blob_read.add_us(took_us);
-                    match got {
-                        Ok(bytes) => node.metrics.blob_read_bytes.add(bytes.len() as u64),
-                        Err(_) => node.metrics.blob_read_failures.add(1),
-                    }
+                } else {
+                    note_read(node, shard, &done, took_us);
                 }
                 match &done {
                     BlobDone::Put(Err(error)) if !puts_fail => {
@@ -143,12 +156,17 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                         puts_fail = false;
                         tracing::info!(%shard, "segments and checkpoints can be written again");
                     }
-                    BlobDone::Got(Err(error)) => {
-                        tracing::warn!(%shard, %error, "cannot read stored records");
-                    }
                     _ => {}
                 }
                 answer(node, shard, Mail::Blob(tag, done));
+            }
+            Next::Job(Job::Blocks { shard, tag, read }) => {
+                let started = node.clock.mono_us();
+                blobs.submit(tag, read.op());
+                let (tag, done) = blobs.wait_done();
+                note_read(node, shard, &done, node.clock.mono_us() - started);
+                // While they are in this processor's cache.
+                answer(node, shard, Mail::Blocks(tag, read.check(done)));
             }
             Next::Job(Job::Work { shard, work }) => {
                 let made = node.metrics.made(match &work {
@@ -182,6 +200,18 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                     }
                 }
             }
+        }
+    }
+}
+
+fn note_read(node: &Node, shard: ShardId, done: &BlobDone, took_us: u64) {
+    let BlobDone::Got(got) = done else { return };
+    node.metrics.blob_read.add_us(took_us);
+    match got {
+        Ok(bytes) => node.metrics.blob_read_bytes.add(bytes.len() as u64),
+        Err(error) => {
+            node.metrics.blob_read_failures.add(1);
+            tracing::warn!(%shard, %error, "cannot read stored records");
         }
     }
 }

@@ -82,12 +82,14 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
     });
     let metrics = Arc::new(Metrics::default());
     let tail_bytes_max = settings.memory_tail_bytes_max.unwrap_or((memory_bytes / 8).clamp(4 * MIB, 256 * MIB));
+    let read_ahead_bytes_max = settings.memory_read_ahead_bytes_max.unwrap_or((memory_bytes / 32).min(64 * MIB));
     let mut storage = Storage::open(&StorageSettings {
         mode: settings.storage.clone(),
         data_dir: settings.data_dir.clone(),
         shards: settings.shards.map(|shards| shards as u32),
         shards_default: (machine::processors() / 8).clamp(1, 8) as u32,
         tail_bytes_max,
+        read_ahead_bytes_max,
         slot_bytes: settings.wal_slot_bytes,
         retention_check_ms: settings.retention_check_ms,
         producer_expiry_ms: settings.producer_expiry_ms,
@@ -101,6 +103,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         tail_bytes_max: storage.shard_tail_bytes_max() * u64::from(storage.shard_count()),
         request_bytes_max: settings.memory_request_bytes_max.unwrap_or(memory_bytes / 8),
         fetch_bytes_max: settings.memory_fetch_bytes_max.unwrap_or(memory_bytes / 8),
+        read_ahead_bytes_max,
     };
     let about = About {
         node_id: template.node_id,

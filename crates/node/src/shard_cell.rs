@@ -19,6 +19,7 @@
 use crate::jobs::Job;
 use crate::node::Node;
 use crate::outbox::Delivery;
+use kernel::log::read::BlocksRead;
 use kernel::shard::{ShardFigures, ShardMessage};
 use kernel::spill::WorkDone;
 use kernel::{Command, Ctx, Effect, Shard};
@@ -51,6 +52,7 @@ pub enum Mail {
     },
     Wal(WalDone),
     Blob(BlobTag, BlobDone),
+    Blocks(BlobTag, BlocksRead),
     Work(WorkDone),
     /// The shard's timer came due.
     Timeout,
@@ -199,6 +201,7 @@ impl ShardCell {
                     Mail::Message { from, message } => shard.handle_message(now, from, message),
                     Mail::Wal(done) => shard.handle_wal(now, done),
                     Mail::Blob(tag, done) => shard.handle_blob(now, tag, done),
+                    Mail::Blocks(tag, got) => shard.handle_blocks(now, tag, got),
                     Mail::Work(done) => shard.handle_work(now, done),
                     Mail::Timeout => shard.handle_timeout(now),
                     Mail::Checkpoint => shard.request_checkpoint(now),
@@ -246,6 +249,7 @@ impl ShardCell {
             }
             Effect::Blob(tag, op @ BlobOp::Get { .. }) => node.cold_reads.put(Job::Blob { shard: self.id, tag, op }),
             Effect::Blob(tag, op) => node.background.put(Job::Blob { shard: self.id, tag, op }),
+            Effect::Blocks(tag, read) => node.cold_reads.put(Job::Blocks { shard: self.id, tag, read }),
             Effect::Work(work) => node.background.put(Job::Work { shard: self.id, work }),
             Effect::Send { shard, message } => {
                 if let Some(peer) = node.shard(shard) {

@@ -38,6 +38,8 @@ pub struct StorageSettings {
     pub shards_default: u32,
     /// Over all shards.
     pub tail_bytes_max: u64,
+    /// Over all shards.
+    pub read_ahead_bytes_max: u64,
     pub slot_bytes: Option<u64>,
     pub retention_check_ms: u64,
     pub producer_expiry_ms: u64,
@@ -180,6 +182,7 @@ impl Storage {
             shard,
             shard_count: self.shard_count,
             tail_bytes_max: self.shard_tail_bytes_max(),
+            read_ahead_bytes_max: self.settings.read_ahead_bytes_max / u64::from(self.shard_count.max(1)),
             retention_check_ms: self.settings.retention_check_ms,
             producer_expiry_ms: self.settings.producer_expiry_ms,
             producers_max: self.settings.producers_max,

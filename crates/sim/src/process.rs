@@ -9,6 +9,7 @@ use crate::disk::{DiskHandle, SimDisk};
 use crate::rng::Rng;
 use head_kafka::coordinator::{GroupSettings, machines};
 use kernel::command::Command;
+use kernel::log::read::BlockRead;
 use kernel::shard::{Loaded, OpenError, Shard, ShardConfig, ShardFigures, ShardMessage};
 use kernel::spill::Work;
 use kernel::{Catalog, Ctx, Effect, Reply};
@@ -17,7 +18,7 @@ use media::local::blobs::LocalBlobs;
 use media::local::wal::{LocalWal, WalOpenError, WalOptions};
 use model::media::{BlobDone, BlobOp, Blobs, MediaError, Wal, WalDone, WalOpened};
 use model::{HolderId, Lsn, ShardEpoch, ShardId, Ticket};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What is fixed for all lives of a run.
@@ -56,6 +57,8 @@ struct Unit {
     shard: Shard,
     wal: LocalWal<DiskHandle>,
     blobs: LocalBlobs<DiskHandle>,
+    /// Blocks being read, by the tag of the operation.
+    reads: BTreeMap<u64, BlockRead>,
     touched: bool,
     /// `Durable` was reported up to here in this life.
     durable: Lsn,
@@ -133,7 +136,16 @@ impl Process {
             let shard = Shard::open(config, loaded, opened, coordinators, clock.now()).map_err(StartError::Open)?;
             let recovered = Lsn(next.0 - 1);
             found.push(Found { copied_forward, torn, recovered, state_hash: shard.state_hash(), from });
-            units.push(Unit { shard, wal, blobs, touched: true, durable: recovered, puts_under_way: 0, prepare_us: 0 });
+            units.push(Unit {
+                shard,
+                wal,
+                blobs,
+                reads: BTreeMap::new(),
+                touched: true,
+                durable: recovered,
+                puts_under_way: 0,
+                prepare_us: 0,
+            });
         }
         identity::finish(&mut root, identity).map_err(StartError::Identity)?;
         let epochs: Arc<[ShardEpoch]> = units.iter().map(|unit| unit.shard.epoch()).collect();
@@ -215,7 +227,10 @@ impl Process {
             if matches!(done, BlobDone::Put(_) | BlobDone::PutPiece(_)) {
                 unit.puts_under_way -= 1;
             }
-            unit.shard.handle_blob(now, tag, done);
+            match unit.reads.remove(&tag.0) {
+                Some(read) => unit.shard.handle_blocks(now, tag, read.check(done)),
+                None => unit.shard.handle_blob(now, tag, done),
+            }
             unit.touched = true;
             busy = true;
         }
@@ -292,6 +307,10 @@ impl Process {
                         unit.puts_under_way += 1;
                     }
                     unit.blobs.submit(tag, op);
+                }
+                Effect::Blocks(tag, read) => {
+                    unit.blobs.submit(tag, read.op());
+                    unit.reads.insert(tag.0, read);
                 }
                 Effect::Work(work) => {
                     let due = now.mono_us + self.rng.below(self.settings.work_us + 1);

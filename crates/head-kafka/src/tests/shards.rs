@@ -187,6 +187,11 @@ impl Shards {
                 let (tag, done) = member.blobs.wait_done();
                 member.shard.handle_blob(now, tag, done);
             }
+            Effect::Blocks(tag, read) => {
+                member.blobs.submit(tag, read.op());
+                let (tag, done) = member.blobs.wait_done();
+                member.shard.handle_blocks(now, tag, read.check(done));
+            }
             Effect::Work(work) => {
                 let done = work.run();
                 member.shard.handle_work(now, done);

@@ -5,7 +5,7 @@
 //! asked.
 //!
 //! A read has one source. The tail answers at once with a slice a batch. A segment answers with one slice of checked blocks; those
-//! are fetched in one piece of at most `COLD_READ_BYTES_MAX` and a block.
+//! are fetched in one piece of at most `COLD_READ_BYTES_MAX`, or one block, and checked off the shard (`BlockRead`).
 
 use crate::auth::Action;
 use crate::command::{Ctx, Isolation, Read};
@@ -19,11 +19,11 @@ use crate::reply::ReadReply;
 use crate::spill::segments::Segments;
 use bytes::Bytes;
 use model::batch::{HEADER_BYTES, Header};
-use model::media::BlobName;
+use model::media::{BlobDone, BlobName, BlobOp, MediaError};
 use model::planted::{Bug, planted};
 use model::{Corrupt, Offset, PartitionId, ShardEpoch};
 
-/// A read of a segment asks for at most this and a block, whatever the reader would take.
+/// A read of a segment asks for at most this, or for one block, whatever the reader would take.
 pub const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where a read's answer comes from.
@@ -51,6 +51,78 @@ impl BlockRange {
 
     pub fn bytes(&self) -> u32 {
         self.blocks.iter().map(|block| block.bytes).sum()
+    }
+
+    /// The part that begins with the first block of another range, and how many bytes stand before it.
+    pub fn from_first_of(&self, other: &BlockRange) -> Option<(BlockRange, usize)> {
+        let first = other.blocks.first().filter(|_| self.segment == other.segment)?;
+        let number = self.blocks.iter().position(|block| block == first)?;
+        let before = self.blocks[..number].iter().map(|block| block.bytes as usize).sum();
+        Some((BlockRange { blocks: self.blocks[number..].to_vec(), ..self.clone() }, before))
+    }
+}
+
+/// Blocks to be read, and checked, off the shard: a megabyte's checksum takes a tenth of a millisecond, for which no producer waits.
+#[derive(Debug)]
+pub struct BlockRead {
+    name: BlobName,
+    range: BlockRange,
+}
+
+/// What came of it.
+pub type BlocksRead = Result<Checked, MediaError>;
+
+/// Blocks that came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// From the first on, as far as they are good.
+    pub bytes: Bytes,
+    /// What is wrong behind them.
+    pub damage: Option<Corrupt>,
+}
+
+impl BlockRead {
+    pub fn new(name: BlobName, range: BlockRange) -> BlockRead {
+        BlockRead { name, range }
+    }
+
+    /// What the blobs are to be asked.
+    pub fn op(&self) -> BlobOp {
+        BlobOp::Get { name: self.name, at: self.range.at(), len: self.range.bytes() }
+    }
+
+    /// Looks at what they answered.
+    pub fn check(&self, done: BlobDone) -> BlocksRead {
+        let (at, wanted) = (self.range.at(), self.range.bytes() as usize);
+        let corrupt =
+            |at, why| Checked { bytes: Bytes::new(), damage: Some(Corrupt { name: self.name.to_string(), at, why }) };
+        match done {
+            BlobDone::Got(Ok(bytes)) if bytes.len() == wanted => Ok(self.check_bytes(&bytes)),
+            BlobDone::Got(Ok(bytes)) => Ok(corrupt(at, format!("{} bytes were read, {wanted} are there", bytes.len()))),
+            BlobDone::Got(Err(MediaError::Corrupt(damage))) => {
+                Ok(Checked { bytes: Bytes::new(), damage: Some(damage) })
+            }
+            BlobDone::Got(Err(MediaError::Missing { .. })) => Ok(corrupt(at, "the segment is missing".to_owned())),
+            BlobDone::Got(Err(error)) => Err(error),
+            other => {
+                debug_assert!(false, "a read was answered with {other:?}");
+                Err(MediaError::Closed)
+            }
+        }
+    }
+
+    fn check_bytes(&self, bytes: &Bytes) -> Checked {
+        let mut at = 0;
+        for block in &self.range.blocks {
+            let end = at + block.bytes as usize;
+            if !planted(Bug::RottenBlockServed)
+                && let Err(corrupt) = block.check(self.name, &bytes[at..end])
+            {
+                return Checked { bytes: bytes.slice(..at), damage: Some(corrupt) };
+            }
+            at = end;
+        }
+        Checked { bytes: bytes.clone(), damage: None }
     }
 }
 
@@ -132,7 +204,8 @@ pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, byt
     Some(blocks_of_run(partition.id, run_ref, index, run, from, bytes_max.min(COLD_READ_BYTES_MAX)))
 }
 
-/// The blocks of a run from the one that `from` may stand in, about `bytes_max` of them.
+/// The blocks of a run from the one that `from` may stand in: as many as fit into `bytes_max`, so that none is read for nothing,
+/// and one at least.
 pub fn blocks_of_run(
     partition: PartitionId,
     run_ref: &RunRef,
@@ -145,14 +218,14 @@ pub fn blocks_of_run(
     let mut bytes = 0;
     let mut count = 0;
     for block in blocks {
-        count += 1;
         // A block that begins before `from` may hold little from there on, so its bytes do not count.
         if block.first_offset >= from {
             bytes += u64::from(block.bytes);
         }
-        if bytes >= bytes_max {
+        if count > 0 && bytes > bytes_max {
             break;
         }
+        count += 1;
     }
     let end = blocks.get(count).map_or(run_ref.end, |next| next.first_offset);
     BlockRange { partition, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end }
@@ -205,16 +278,17 @@ pub fn batches<'a>(
     })
 }
 
-/// The whole batches of fetched, checked blocks that answer a read.
+/// The whole batches of fetched, checked blocks that answer a read, and the offset after the last of them.
 pub fn trim_to(
     range: &BlockRange,
     name: BlobName,
     bytes: &Bytes,
     from: Offset,
     bytes_max: usize,
-) -> Result<Bytes, Corrupt> {
+) -> Result<(Bytes, Offset), Corrupt> {
     let mut start = None;
     let mut end = 0;
+    let mut next = from;
     for batch in batches(range, name, bytes) {
         let (pos, header) = batch?;
         if header.next_offset() <= from {
@@ -225,6 +299,7 @@ pub fn trim_to(
             break;
         }
         end = pos + header.bytes;
+        next = header.next_offset();
     }
-    Ok(start.map_or(Bytes::new(), |start| bytes.slice(start..end)))
+    Ok((start.map_or(Bytes::new(), |start| bytes.slice(start..end)), next))
 }

@@ -23,6 +23,7 @@ use crate::format::v1::segment::SegmentIndex;
 use crate::log::partition::RunRef;
 use crate::log::tail::Tail;
 use crate::quota::Admission;
+use crate::shard::cold::Cold;
 use crate::shard::release::Release;
 use crate::shard::{OpenError, Shard, ShardConfig, ShardFigures};
 use crate::spill::checkpoint::{self, LoadedCheckpoints};
@@ -201,13 +202,13 @@ pub(super) fn open(
         merge: Default::default(),
         admission: Admission::new(config.tail_bytes_max),
         timers: Wheel::new(now.mono_us),
+        cold: Cold::new(config.read_ahead_bytes_max),
         config,
         state,
         tail,
         segments,
         frame: Default::default(),
         watches: Default::default(),
-        cold: Default::default(),
         peers: Default::default(),
         gaps: Default::default(),
         upkeep: Default::default(),

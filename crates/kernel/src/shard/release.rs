@@ -145,7 +145,10 @@ impl Shard {
             && let Some(closed) = self.release.closed.pop_front()
         {
             self.make_visible(&closed.touched);
-            closed.dropped.into_iter().for_each(|partition| self.wake_all(partition));
+            for partition in closed.dropped {
+                self.cold.ahead.forget_before(partition.id, Offset(u64::MAX));
+                self.wake_all(partition);
+            }
         }
         while self.release.waiting.front().is_some_and(|waiting| waiting.after <= through)
             && let Some(waiting) = self.release.waiting.pop_front()
@@ -171,6 +174,7 @@ impl Shard {
                 partition.visible_start = touched.start;
                 let segments = &mut self.segments;
                 partition.release(|run| segments.release(run));
+                self.cold.ahead.forget_before(touched.partition, touched.start);
             }
         }
     }

@@ -25,6 +25,7 @@ pub(crate) enum Timer {
     Admission,
     Settle,
     SpillRetry,
+    ReadAhead,
 }
 
 /// See the module.
@@ -59,6 +60,7 @@ impl Shard {
                 }
                 Timer::Settle => self.settle(now),
                 Timer::SpillRetry => self.spill_retry(),
+                Timer::ReadAhead => self.expire_ahead(now),
             }
         }
         let due: Vec<u8> = self

@@ -362,6 +362,7 @@ impl Shard {
         // What a trim has taken off the front of a source's run is not in the new one.
         debug_assert!(at == 0 || partition.runs[at - 1].end <= partition.runs[at].first);
         gone.iter().for_each(|run| self.segments.release(run));
+        self.cold.forget_held(id);
     }
 }
 

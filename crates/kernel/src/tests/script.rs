@@ -378,6 +378,7 @@ fn check(name: &str) {
             let defaults = ShardConfig::default();
             let config = ShardConfig {
                 tail_bytes_max: parsed.number("tail").unwrap_or(defaults.tail_bytes_max),
+                read_ahead_bytes_max: parsed.number("ahead").unwrap_or(defaults.read_ahead_bytes_max),
                 producers_max: parsed.number("producers").unwrap_or(defaults.producers_max),
                 producer_expiry_ms: parsed.number("expiry_ms").unwrap_or(defaults.producer_expiry_ms),
                 ..defaults
@@ -419,6 +420,7 @@ scripts!(
     spill_and_cold_reads,
     merges,
     rotten_segment,
+    read_ahead,
     admission,
     disk_full,
     producer_ids,

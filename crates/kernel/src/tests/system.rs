@@ -228,6 +228,7 @@ impl System {
                 }
                 Effect::Wal(WalOp::Settle) => member.wal.settles += 1,
                 Effect::Blob(tag, op) => member.blobs.submit(tag, op),
+                Effect::Blocks(tag, read) => member.blobs.submit(tag, read.op()),
                 Effect::Work(work) => member.work.push_back(work),
                 Effect::Send { shard, message } => self.messages.push_back((shard_id, shard, message)),
                 Effect::Fatal(_) => self.out.push(Out::Fatal),

@@ -155,6 +155,7 @@ impl Broker {
                         Effect::Reply { ticket, reply, .. } => drop(self.replies.insert(ticket.0, reply)),
                         Effect::Wal(op) => one.wal.submit(op),
                         Effect::Blob(tag, op) => one.blobs.submit(tag, op),
+                        Effect::Blocks(tag, read) => one.blobs.submit(tag, read.op()),
                         Effect::Work(work) => one.shard.handle_work(NOW, work.run()),
                         Effect::Send { shard, message } => messages.push((shard, message)),
                         Effect::Wake { .. } | Effect::Catalog(_) => {}

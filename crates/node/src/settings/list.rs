@@ -159,6 +159,9 @@ settings! {
     memory_fetch_bytes_max: Option<u64> = "memory.fetch_bytes_max", Kind::SizeOrAuto { min: MIB, max: TIB }, "auto", None,
         "Memory for records on their way to consumers, over all connections; beyond, fetches wait their turn. auto = an eighth of the memory limit.";
 
+    memory_read_ahead_bytes_max: Option<u64> = "memory.read_ahead_bytes_max", Kind::SizeOrAuto { min: 0, max: TIB }, "auto", None,
+        "Memory for stored records read before their consumers ask for them, over all shards; beyond, they are read when asked for. auto = a thirty-second of the memory limit, at most 64MiB.";
+
     wal_slot_bytes: Option<u64> = "wal.slot_bytes", Kind::SizeOrAuto { min: MIB, max: 4 * GIB }, "auto", None,
         "Size of one file of the write-ahead log. auto = a quarter of a shard's tail, at least 1MiB.";
     retention_check_ms: u64 = "retention.check_ms", Kind::Time { min_ms: 10, max_ms: DAY }, "5s", None,

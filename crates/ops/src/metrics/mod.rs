@@ -236,6 +236,7 @@ pub struct Limits {
     pub tail_bytes_max: u64,
     pub request_bytes_max: u64,
     pub fetch_bytes_max: u64,
+    pub read_ahead_bytes_max: u64,
 }
 
 /// The data directory and its file system, in bytes.

@@ -207,14 +207,16 @@ impl Scrape {
             ("input", metrics.input.get()),
             ("output", metrics.output.get()),
             ("fetch", metrics.fetch_memory.get()),
+            ("read-ahead", levels.shards.iter().map(|figures| figures.read_ahead_bytes).sum()),
         ];
         let help = "Memory by what it is held for: log not yet in segments, batches on their way to a shard, requests that arrive, answers \
-                    that leave, records for consumers";
+                    that leave, records for consumers, stored records read ahead of consumers";
         page.levels("memory", Of::Bytes, help, labelled("owner", owners))?;
         let limits = [
             ("tail", levels.limits.tail_bytes_max),
             ("input and output", levels.limits.request_bytes_max),
             ("fetch", levels.limits.fetch_bytes_max),
+            ("read-ahead", levels.limits.read_ahead_bytes_max),
         ];
         page.levels("memory_limit", Of::Bytes, "What that may become", labelled("owner", limits))?;
         let resident = levels.resident_bytes.map_or_else(Vec::new, one);
@@ -288,12 +290,18 @@ impl Scrape {
         for (name, of, help, figure) in levels {
             page.levels(name, of, help, per_shard(figure))?;
         }
-        let counts: [(&str, Of, &str, ShardFigure); 14] = [
+        let counts: [(&str, Of, &str, ShardFigure); 15] = [
             ("appended_batches", Of::Things, "Batches appended", |f| f.appended_batches),
             ("appended_records", Of::Things, "Records appended", |f| f.appended_records),
             ("appended", Of::Bytes, "Size of batches appended", |f| f.appended_bytes),
             ("read", Of::Bytes, "Size of batches read", |f| f.read_bytes),
             ("cold_read", Of::Bytes, "Size of batches read from segments", |f| f.cold_read_bytes),
+            (
+                "read_ahead_hits",
+                Of::Things,
+                "Reads of segments that found their records read ahead, or on their way",
+                |f| f.read_ahead_hits,
+            ),
             ("spills", Of::Things, "Spills of the memory tail to a segment", |f| f.spills),
             ("spill_failures", Of::Things, "Spills that failed and are tried again", |f| f.spill_failures),
             ("checkpoints", Of::Things, "Checkpoints written", |f| f.checkpoints),
