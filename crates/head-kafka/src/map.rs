@@ -21,7 +21,8 @@ use bytes::Bytes;
 use kernel::auth::{self, Action, Resource, Verdict};
 use kernel::catalog::{Placement, Topic};
 use kernel::command::{
-    AlterTopic, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings, Trim,
+    AlterTopic, Compaction, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings,
+    Trim,
 };
 use kernel::error::PublishError;
 use kernel::reply::{Described, DescribedProducer, Located, ProducerReady, Published, ReadReply};
@@ -443,6 +444,13 @@ fn topic_settings(config: &TopicConfig) -> TopicSettings {
         retention_ms: config.retention_ms(),
         retention_bytes: config.retention_bytes(),
         batch_bytes_max: config.batch_bytes_max(),
+        compaction: config.is_compacted().then(|| Compaction {
+            lag_ms_min: config.compaction_lag_ms().0,
+            lag_ms_max: config.compaction_lag_ms().1,
+            tail_ms_max: config.segment_ms(),
+            tombstone_ms: config.delete_retention_ms(),
+            dirty_permille_min: config.dirty_permille_min(),
+        }),
         stored: config.given().clone(),
     }
 }

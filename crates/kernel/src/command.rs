@@ -175,8 +175,38 @@ pub struct TopicSettings {
     pub retention_bytes: Option<u64>,
     /// Largest batch.
     pub batch_bytes_max: u32,
+    /// Of records with the same key only the last is kept; `None`: all are.
+    pub compaction: Option<Compaction>,
     /// Name and value as the head's users wrote them, sorted by name, opaque here.
     pub stored: Arc<[(Arc<str>, Arc<str>)]>,
+}
+
+/// When and how a topic's partitions are compacted (`spill/compaction.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Records younger than this stay, whatever follows them.
+    pub lag_ms_min: u64,
+    /// A record older than this is compacted, however little there is to do.
+    pub lag_ms_max: u64,
+    /// The memory tail of a partition with something older than this is spilled, because only what is stored is compacted.
+    pub tail_ms_max: u64,
+    /// A tombstone (a record without value) stays for so long after it was first found to be the last of its key.
+    pub tombstone_ms: u64,
+    /// The part of the stored bytes, in thousandths, that must not have been compacted yet for it to be worth while.
+    pub dirty_permille_min: u32,
+}
+
+impl Default for Compaction {
+    /// Kafka's defaults, which its users expect.
+    fn default() -> Compaction {
+        Compaction {
+            lag_ms_min: 0,
+            lag_ms_max: i64::MAX as u64,
+            tail_ms_max: 7 * 24 * 60 * 60 * 1000,
+            tombstone_ms: 24 * 60 * 60 * 1000,
+            dirty_permille_min: 500,
+        }
+    }
 }
 
 impl Default for TopicSettings {
@@ -186,6 +216,7 @@ impl Default for TopicSettings {
             retention_ms: Some(7 * 24 * 60 * 60 * 1000),
             retention_bytes: None,
             batch_bytes_max: 1024 * 1024 + 12,
+            compaction: None,
             stored: Arc::from([]),
         }
     }

@@ -43,6 +43,7 @@ use crate::log::read::BlocksRead;
 use crate::log::{append, locate, producers, read, trim};
 use crate::quota::{Admission, Admit};
 use crate::reply::{Described, Located, ProducerReady, Published, Reply, Trimmed};
+use crate::spill::compaction::Compaction;
 use crate::spill::merge::Merge;
 use crate::spill::segments::Segments;
 use crate::spill::{Spill, WorkDone};
@@ -134,6 +135,7 @@ pub struct Shard {
     producer_ids: ProducerIds,
     pub(crate) spill: Spill,
     pub(crate) merge: Merge,
+    pub(crate) compaction: Compaction,
     pub(crate) timers: Wheel<Timer>,
     upkeep: upkeep::Upkeep,
     pub(crate) effects: VecDeque<Effect>,
@@ -166,6 +168,7 @@ pub struct ShardFigures {
     pub spill_failures: u64,
     pub checkpoints: u64,
     pub merges: u64,
+    pub compactions: u64,
     /// A spill with its checkpoint is under way.
     pub spill_running: bool,
     /// Stored bytes that retention has removed.
@@ -554,7 +557,7 @@ impl Shard {
             if self.spill_start(is_wanted) {
                 self.spill_step();
             }
-            self.merge_step();
+            self.merge_step(now);
         }
         self.set_settle_timer(now);
     }

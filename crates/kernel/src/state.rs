@@ -326,7 +326,7 @@ impl State {
                 self.hosted.insert(hosted.hosted.topic, hosted);
             }
             Object::Partition(object) => self.load_partition(object)?,
-            Object::Spill { .. } => {}
+            Object::Spill { .. } | Object::Compacted(..) => {}
             Object::Note { which, key, value } => {
                 self.check_coordinator(which)?;
                 if let Some(beside) = self.coordinators.get_mut(&which) {

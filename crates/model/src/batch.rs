@@ -30,6 +30,7 @@ pub const CRC_START: usize = 21;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
 const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
 const ATTRIBUTE_CONTROL: i16 = 1 << 5;
+const ATTRIBUTE_DELETE_HORIZON: i16 = 1 << 6;
 
 /// A batch header, decoded. Nothing of it is checked but that the bytes were there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,12 @@ impl Header {
     /// True when the batch holds a transaction marker instead of messages.
     pub fn control(&self) -> bool {
         self.attributes & ATTRIBUTE_CONTROL != 0
+    }
+
+    /// When compaction may remove the tombstones of this batch: it has found them to be the last of their keys, and stamped
+    /// the batch then. (The base timestamp gives up its place for it; record times count from there all the same.)
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes & ATTRIBUTE_DELETE_HORIZON != 0).then_some(self.base_timestamp_ms)
     }
 
     /// True when the sender numbered its records, so that a repeat can be told.
@@ -442,6 +449,86 @@ pub fn compressed(batch: &Batch, compression: Compression) -> std::io::Result<Ba
     out[17..21].copy_from_slice(&crc.to_be_bytes());
     let header = Header { bytes: out.len(), crc, attributes, ..batch.header };
     Ok(Batch { bytes: out.into(), header })
+}
+
+/// What [`thinned`] makes of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Thinned {
+    /// All of it stays, byte for byte.
+    Whole,
+    /// These bytes take its place.
+    Thinner(Bytes),
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// Leaves records out of a stored batch. What is told of the batch as a whole stays: its offsets, its producer and numbering,
+/// leader epoch, compression; so offsets inside get gaps, and the count no longer follows from the last offset.
+/// Where a record without value stays, `horizon_ms` is stamped on the batch ([`Header::delete_horizon_ms`]), if it has no such stamp yet.
+///
+/// # Errors
+/// `InflateError`: the records cannot be read, or not be compressed again; nothing is known of them.
+pub fn thinned(
+    batch: &Bytes,
+    header: &Header,
+    horizon_ms: i64,
+    mut stays: impl FnMut(&Record<'_>) -> bool,
+) -> Result<Thinned, InflateError> {
+    let inner = inflate(batch, header)?;
+    let mut kept = Vec::new();
+    for record in Records::of(&inner, header) {
+        let record = record.map_err(|_| InflateError::Malformed)?;
+        if stays(&record) {
+            kept.push(record);
+        }
+    }
+    if kept.is_empty() {
+        return Ok(Thinned::Gone);
+    }
+    let is_stamped = header.delete_horizon_ms().is_some() || kept.iter().all(|record| record.value.is_some());
+    let horizon_ms = (!is_stamped).then_some(horizon_ms);
+    if kept.len() == header.record_count as usize && horizon_ms.is_none() {
+        return Ok(Thinned::Whole);
+    }
+    let base_timestamp_ms = horizon_ms.unwrap_or(header.base_timestamp_ms);
+    let mut records = Vec::with_capacity(inner.len());
+    let mut body = Vec::new();
+    for record in &kept {
+        body.clear();
+        body.push(0);
+        varint::write_i64(&mut body, record.timestamp_ms.wrapping_sub(base_timestamp_ms));
+        varint::write_i64(&mut body, i64::from(record.offset_delta));
+        write_nullable(&mut body, record.key);
+        write_nullable(&mut body, record.value);
+        varint::write_i64(&mut body, i64::from(record.header_count));
+        body.extend_from_slice(record.headers);
+        varint::write_i64(&mut records, body.len() as i64);
+        records.extend_from_slice(&body);
+    }
+    let mut attributes = header.attributes;
+    if horizon_ms.is_some() {
+        attributes |= ATTRIBUTE_DELETE_HORIZON;
+    }
+    match header.compression() {
+        Some(Compression::None) | None => {}
+        Some(compression) => {
+            records = compression::compress(compression, &records).map_err(|_| InflateError::Malformed)?;
+        }
+    }
+    let latest = kept.iter().map(|record| record.timestamp_ms).max();
+    let max_timestamp_ms = if header.log_append_time() { header.max_timestamp_ms } else { latest.unwrap_or(-1) };
+    let mut out = Vec::with_capacity(HEADER_BYTES + records.len());
+    out.extend_from_slice(&batch[..HEADER_BYTES]);
+    out.extend_from_slice(&records);
+    let length = i32::try_from(out.len() - LENGTH_END).map_err(|_| InflateError::Malformed)?;
+    out[8..12].copy_from_slice(&length.to_be_bytes());
+    out[21..23].copy_from_slice(&attributes.to_be_bytes());
+    out[27..35].copy_from_slice(&base_timestamp_ms.to_be_bytes());
+    out[35..43].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+    out[57..61].copy_from_slice(&(kept.len() as i32).to_be_bytes());
+    let crc = crc::crc32c(&out[CRC_START..]);
+    out[17..21].copy_from_slice(&crc.to_be_bytes());
+    Ok(Thinned::Thinner(out.into()))
 }
 
 fn write_nullable(out: &mut Vec<u8>, piece: Option<&[u8]>) {

@@ -49,6 +49,14 @@ pub enum Bug {
     KnownOutcomeUnknown,
     /// A read at the end of a partition is called out of range.
     ValidOffsetOutOfRange,
+    /// Compaction removes the last record of a key.
+    CompactionLosesLast,
+    /// Compaction removes a tombstone as soon as it sees it.
+    TombstoneDroppedEarly,
+    /// Compaction leaves records that a later one has superseded.
+    SupersededKept,
+    /// Compaction never comes back for tombstones whose time is over.
+    TombstonesKept,
 }
 
 impl Bug {

@@ -173,6 +173,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                     Work::BuildSegment(_) => Making::Segment,
                     Work::EncodeCheckpoint(_) => Making::Checkpoint,
                     Work::MergeCopy(_) | Work::MergeFinish(_) => Making::Merge,
+                    Work::CompactNote(_) | Work::CompactCopy(_) => Making::Merge,
                 });
                 made.running.set(1);
                 let started = node.clock.mono_us();

@@ -17,7 +17,7 @@ pub const TABLE: &[Definition] = &[
         "cleanup.policy",
         Some("delete"),
         Kind::ListOf(&["compact", "delete"]),
-        "Acts. Without delete, retention removes nothing. With compact every record needs a key; compaction itself is not done yet: all records are kept.",
+        "Acts. Without delete, retention removes nothing. With compact every record needs a key, and of those with the same key the last is kept: the others go once they are stored (which is where they come from memory) and there are enough of them.",
     ),
     Definition::kept("compression.gzip.level", Some("-1"), Kind::GzipLevel),
     Definition::kept("compression.lz4.level", Some("9"), Kind::Int(1, 17)),
@@ -28,7 +28,12 @@ pub const TABLE: &[Definition] = &[
         "Kept and listed. Batches are stored as their producer made them, whatever this says.",
     ),
     Definition::kept("compression.zstd.level", Some("3"), Kind::Int(-131_072, 22)),
-    Definition::kept("delete.retention.ms", Some("86400000"), Kind::Long(0, LONG)),
+    Definition::new(
+        "delete.retention.ms",
+        Some("86400000"),
+        Kind::Long(0, LONG),
+        "Acts. How long compaction keeps a record without value, after it found it to be the last of its key.",
+    ),
     Definition::kept("file.delete.delay.ms", Some("60000"), Kind::Long(0, LONG)),
     Definition::kept("flush.messages", Some("9223372036854775807"), Kind::Long(1, LONG)),
     Definition::kept("flush.ms", Some("9223372036854775807"), Kind::Long(0, LONG)),
@@ -37,7 +42,12 @@ pub const TABLE: &[Definition] = &[
     Definition::kept("leader.replication.throttled.replicas", Some(""), Kind::Replicas),
     Definition::kept("local.retention.bytes", Some("-2"), Kind::Long(-2, LONG)),
     Definition::kept("local.retention.ms", Some("-2"), Kind::Long(-2, LONG)),
-    Definition::kept("max.compaction.lag.ms", Some("9223372036854775807"), Kind::Long(1, LONG)),
+    Definition::new(
+        "max.compaction.lag.ms",
+        Some("9223372036854775807"),
+        Kind::Long(1, LONG),
+        "Acts. A record older than this is compacted, however little there is to do.",
+    ),
     Definition::new(
         "max.message.bytes",
         Some("1048588"),
@@ -62,8 +72,18 @@ pub const TABLE: &[Definition] = &[
         Kind::OneOf(&["CreateTime", "LogAppendTime"]),
         "Acts. Whose clock stamps the records: the producer's or the broker's.",
     ),
-    Definition::kept("min.cleanable.dirty.ratio", Some("0.5"), Kind::Double(0.0, 1.0)),
-    Definition::kept("min.compaction.lag.ms", Some("0"), Kind::Long(0, LONG)),
+    Definition::new(
+        "min.cleanable.dirty.ratio",
+        Some("0.5"),
+        Kind::Double(0.0, 1.0),
+        "Acts. The part of the stored bytes that must be new since the last compaction for the next to be worth while.",
+    ),
+    Definition::new(
+        "min.compaction.lag.ms",
+        Some("0"),
+        Kind::Long(0, LONG),
+        "Acts. A record younger than this is not compacted away.",
+    ),
     Definition::kept("min.insync.replicas", Some("1"), Kind::Int(1, INT)),
     Definition::kept("preallocate", Some("false"), Kind::Bool),
     Definition::kept("remote.log.copy.disable", Some("false"), Kind::Bool),
@@ -89,7 +109,12 @@ pub const TABLE: &[Definition] = &[
     Definition::kept("segment.bytes", Some("1073741824"), Kind::Int(1_048_576, INT)),
     Definition::kept("segment.index.bytes", Some("10485760"), Kind::Int(4, INT)),
     Definition::kept("segment.jitter.ms", Some("0"), Kind::Long(0, LONG)),
-    Definition::kept("segment.ms", Some("604800000"), Kind::Long(1, LONG)),
+    Definition::new(
+        "segment.ms",
+        Some("604800000"),
+        Kind::Long(1, LONG),
+        "Acts on compacted topics only: what is older than this leaves memory, so that it can be compacted.",
+    ),
     Definition::kept("unclean.leader.election.enable", Some("false"), Kind::Bool),
 ];
 
@@ -276,6 +301,28 @@ impl TopicConfig {
     /// Records are kept by key: every record needs one.
     pub fn is_compacted(&self) -> bool {
         self.has_policy("compact")
+    }
+
+    /// Between these ages (milliseconds) a record may be compacted away; at the second it is looked at.
+    pub fn compaction_lag_ms(&self) -> (u64, u64) {
+        let ms = |name: &str| u64::try_from(self.number(name)).unwrap_or(0);
+        (ms("min.compaction.lag.ms"), ms("max.compaction.lag.ms"))
+    }
+
+    /// How long a record may rest where it is not compacted yet.
+    pub fn segment_ms(&self) -> u64 {
+        u64::try_from(self.number("segment.ms")).unwrap_or(0)
+    }
+
+    /// How long a record without value is kept as the last of its key.
+    pub fn delete_retention_ms(&self) -> u64 {
+        u64::try_from(self.number("delete.retention.ms")).unwrap_or(0)
+    }
+
+    /// Thousandths of the stored bytes that must not have been compacted yet.
+    pub fn dirty_permille_min(&self) -> u32 {
+        let ratio: f64 = self.value("min.cleanable.dirty.ratio").trim().parse().unwrap_or(0.5);
+        (ratio.clamp(0.0, 1.0) * 1000.0) as u32
     }
 
     /// How long records are kept; `None`: for ever.

@@ -211,7 +211,7 @@ pub fn in_blocks(
     from: Offset,
     malformed: &mut u64,
 ) -> Result<Option<Found>, Corrupt> {
-    for batch in read::batches(range, name, bytes) {
+    for batch in read::batches(range.at(), name, bytes) {
         let (pos, header) = batch?;
         if header.next_offset() <= from {
             continue;

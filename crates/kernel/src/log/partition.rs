@@ -16,6 +16,7 @@
 //!      salvage of damaged data leaves gaps among the runs, and a read goes on behind them.
 //!   3. A batch leaves runs and tail only when the trim that removed it is durable.
 
+use crate::command::Compaction;
 use crate::log::producers::Producer;
 use crate::log::tail::TailEntry;
 use model::{HolderId, LeaderEpoch, Lsn, NamespaceId, Offset, PartitionId, ProducerId, ShardEpoch, TopicId};
@@ -31,6 +32,7 @@ pub struct Hosted {
     pub retention_ms: Option<u64>,
     pub retention_bytes: Option<u64>,
     pub batch_bytes_max: u32,
+    pub compaction: Option<Compaction>,
 }
 
 /// One partition of a hosted topic.

@@ -299,6 +299,7 @@ mod tests {
             retention_ms: None,
             retention_bytes: None,
             batch_bytes_max: 0,
+            compaction: None,
         };
         let row = crate::log::partition::HostedRow { partition: PartitionId(0), index: 0, epoch_base: 0 };
         let partition = Partition::new(hosted.into(), row);

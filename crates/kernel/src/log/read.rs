@@ -262,13 +262,8 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// The same of blocks fetched from a segment: what is not well formed is reported with its place.
-pub fn batches<'a>(
-    range: &BlockRange,
-    name: BlobName,
-    bytes: &'a [u8],
-) -> impl Iterator<Item = Result<(usize, Header), Corrupt>> + use<'a> {
-    let at = range.at();
+/// The same of bytes fetched from a segment, from position `at` on: what is not well formed is reported with its place.
+pub fn batches(at: u64, name: BlobName, bytes: &[u8]) -> impl Iterator<Item = Result<(usize, Header), Corrupt>> {
     Walk::of(bytes).map(move |batch| {
         batch.map_err(|pos| Corrupt {
             name: name.to_string(),
@@ -289,7 +284,7 @@ pub fn trim_to(
     let mut start = None;
     let mut end = 0;
     let mut next = from;
-    for batch in batches(range, name, bytes) {
+    for batch in batches(range.at(), name, bytes) {
         let (pos, header) = batch?;
         if header.next_offset() <= from {
             continue;

@@ -18,7 +18,7 @@ use crate::coordinator::Coordinator;
 use crate::effect::Effect;
 use crate::format::FormatError;
 use crate::format::v1::entry::Entries;
-use crate::format::v1::object::Object;
+use crate::format::v1::object::{Compacted, Object};
 use crate::format::v1::segment::SegmentIndex;
 use crate::log::partition::RunRef;
 use crate::log::tail::Tail;
@@ -27,6 +27,7 @@ use crate::shard::cold::Cold;
 use crate::shard::release::Release;
 use crate::shard::{OpenError, Shard, ShardConfig, ShardFigures};
 use crate::spill::checkpoint::{self, LoadedCheckpoints};
+use crate::spill::compaction::Compaction;
 use crate::spill::segments::Segments;
 use crate::spill::{Spill, read_blob, segment_index};
 use crate::state::State;
@@ -34,7 +35,7 @@ use crate::timer::Wheel;
 use model::media::{BlobKind, BlobName, Blobs, WalOpened};
 use model::planted::{Bug, planted};
 use model::{Corrupt, Lsn, Now, PartitionId, ShardEpoch};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Recovery, first step: the newest checkpoint is loaded, and with it is known where the log must be read from.
 pub struct Loaded {
@@ -121,13 +122,16 @@ pub(super) fn open(
     let Loaded { checkpoints, segments: indexes, leftovers, mut segment_next } = loaded;
 
     let mut state = State::new(Catalog::default(), coordinators);
+    let mut compacted = BTreeMap::new();
     for (key, value) in &checkpoints.objects {
         let name = checkpoints.number.map_or(String::new(), |number| {
             BlobName { shard: config.shard, kind: BlobKind::Checkpoint, number }.to_string()
         });
         let object = Object::decode(key, value).map_err(|error| refuse(&name, error))?;
-        if let Object::Spill { segment_next: next } = object {
-            segment_next = segment_next.max(next);
+        match object {
+            Object::Spill { segment_next: next } => segment_next = segment_next.max(next),
+            Object::Compacted(id, row) => drop(compacted.insert(id, row)),
+            _ => {}
         }
         state.load(object).map_err(|error| refuse(&name, error))?;
     }
@@ -137,6 +141,9 @@ pub(super) fn open(
         for (number, run) in index.runs.iter().enumerate() {
             if let Some(partition) = state.partitions.get_mut(run.partition)
                 && run.last_offset >= partition.start
+                && !compacted
+                    .get(&run.partition)
+                    .is_some_and(|row: &Compacted| row.replaces(index.number, run.first_offset))
             {
                 let end = run.last_offset.plus(1);
                 partition.runs.push(RunRef { segment: index.number, run: number as u32, first: run.first_offset, end });
@@ -200,6 +207,7 @@ pub(super) fn open(
         producer_ids: ProducerIds::after(state.producer_next),
         spill: Spill::new(&checkpoints, segment_next, leftovers),
         merge: Default::default(),
+        compaction: Compaction::new(compacted),
         admission: Admission::new(config.tail_bytes_max),
         timers: Wheel::new(now.mono_us),
         cold: Cold::new(config.read_ahead_bytes_max),

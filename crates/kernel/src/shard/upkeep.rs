@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a shard does by itself, by the clock: retention, forgetting producers, waking those who wait, telling the log it is quiet.
+//! What a shard does by itself, by the clock: retention, looking for what to compact, forgetting producers, waking those who wait, telling the log it is quiet.
 //!
 //! Owns: when. Must not know: the rules (they are in `log/` and `quota/`).
 //! Bounds: a slice looks at `PARTITIONS_A_SLICE` partitions; what is left comes a millisecond later.
@@ -82,6 +82,7 @@ impl Shard {
         let from = self.upkeep.retention_from.take().unwrap_or(PartitionId(0));
         let ids: Vec<PartitionId> = self.state.partitions.ids_from(from).take(PARTITIONS_A_SLICE).collect();
         for id in &ids {
+            self.look_for_compaction(now, *id);
             let Some(partition) = self.state.partitions.get(*id) else { continue };
             if let Some(before) = trim::retention(partition, &self.tail, &self.segments, now.wall_ms) {
                 let bytes_before = trim::stored_bytes(partition, &self.segments);

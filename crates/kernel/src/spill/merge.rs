@@ -23,16 +23,20 @@
 //! them would gain nothing. A merge begins only while no spill is under way, because then the runs of its sources only ever get fewer.
 
 use crate::effect::Effect;
+use crate::format::v1::object::Compacted;
 use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
 use crate::log::partition::RunRef;
 use crate::log::read::{self, BlockRange};
 use crate::shard::{BlobUse, Shard};
+use crate::spill::compaction::{self, Compacting};
 use crate::spill::segments::{Segments, Usage};
-use crate::spill::work::{MergeCopied, MergeCopy, MergeFinished, Work};
+use crate::spill::work::{
+    CompactCopied, CompactCopy, CompactNote, CompactNoted, MergeCopied, MergeCopy, MergeFinished, Work,
+};
 use bytes::Bytes;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError};
 use model::planted::{Bug, planted};
-use model::{Offset, PartitionId};
+use model::{Now, Offset, PartitionId};
 use std::collections::BTreeSet;
 
 /// Segments of one size class that are merged into one; and most that are.
@@ -78,6 +82,8 @@ struct Job {
     writer: Option<Box<SegmentWriter>>,
     written: u64,
     index: Option<SegmentIndex>,
+    /// It is one partition's compaction.
+    compacting: Option<Box<Compacting>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +103,8 @@ enum Stage {
 pub(crate) struct Merged {
     pub index: SegmentIndex,
     pub sources: BTreeSet<u64>,
+    /// Of the sources only this partition's runs go, those below the row's `replaced`.
+    pub compacted: Option<(PartitionId, Compacted)>,
 }
 
 impl Merge {
@@ -164,21 +172,28 @@ fn within_bounds(candidates: impl Iterator<Item = (u64, Usage)>) -> BTreeSet<u64
 
 impl Shard {
     /// Goes on with a merge as far as it can without an event, or begins one.
-    pub(crate) fn merge_step(&mut self) {
+    pub(crate) fn merge_step(&mut self, now: Now) {
         match self.merge.job.as_ref().map(|job| job.stage) {
-            None => self.merge_start(),
+            None => self.merge_start(now),
             Some(Stage::Looking) => self.merge_look(),
             Some(Stage::Proving { run, found }) => self.merge_prove(run, found),
             Some(Stage::Waiting | Stage::PuttingLast) => {}
         }
     }
 
-    fn merge_start(&mut self) {
-        if !self.merge.look || self.merge.ready.is_some() || self.spill.is_under_way() || self.spill.no_space() {
+    fn merge_start(&mut self, now: Now) {
+        if self.merge.ready.is_some() || self.spill.is_under_way() || self.spill.no_space() {
             return;
         }
-        self.merge.look = false;
-        let Some(sources) = choose(&self.segments, &self.merge.left_alone) else { return };
+        let looks = std::mem::take(&mut self.merge.look);
+        let merge = if looks { choose(&self.segments, &self.merge.left_alone) } else { None };
+        let (sources, compacting) = match merge {
+            Some(sources) => (sources, None),
+            None => match self.next_compaction(now) {
+                Some((compacting, sources)) => (sources, Some(Box::new(compacting))),
+                None => return,
+            },
+        };
         let number = self.spill.take_segment_number();
         let writer = SegmentWriter::new(self.merge_name(number), self.epoch);
         self.merge.job = Some(Job {
@@ -190,6 +205,7 @@ impl Shard {
             writer: Some(Box::new(writer)),
             written: 0,
             index: None,
+            compacting,
         });
         self.merge_look();
     }
@@ -200,6 +216,9 @@ impl Shard {
 
     /// Finds the next live blocks of a source and asks for them; or, when there are none, ends the segment.
     fn merge_look(&mut self) {
+        if self.merge.job.as_ref().is_some_and(|job| job.compacting.is_some()) {
+            return self.compaction_look();
+        }
         for _ in 0..PARTITIONS_A_SLICE {
             let Some(job) = &mut self.merge.job else { return };
             let Some((id, offset)) = job.from else { return self.merge_end() };
@@ -236,25 +255,74 @@ impl Shard {
             job.stage = Stage::Waiting;
             job.from = Some((partition.id, range.end));
             job.copied = Some((partition.id, range.end));
-            let op = BlobOp::Get {
-                name: BlobName { shard: self.config.shard, kind: BlobKind::Segment, number: range.segment },
-                at: range.at(),
-                len: range.bytes(),
-            };
-            return self.start_blob(BlobUse::MergeRead { range, joined }, op);
+            return self.merge_read(range, joined);
         }
     }
 
-    pub(crate) fn merge_read_done(&mut self, range: BlockRange, joined: bool, got: Result<Bytes, MediaError>) {
+    /// The same for the next pass, or the next piece, of a compaction.
+    fn compaction_look(&mut self) {
         let Some(job) = &mut self.merge.job else { return };
-        let name = BlobName { shard: self.config.shard, kind: BlobKind::Segment, number: range.segment };
-        match (got, job.writer.take()) {
-            (Ok(bytes), Some(writer)) if bytes.len() == range.bytes() as usize => {
-                let copy = MergeCopy { writer, name, range, bytes, joined };
-                self.effects.push_back(Effect::Work(Work::MergeCopy(copy)));
+        let Some(compacting) = &mut job.compacting else { return };
+        let Some(partition) = self.state.partitions.get(compacting.partition) else {
+            return self.merge_give_up(None);
+        };
+        let mut from = job.from.map_or(partition.visible_start, |(_, offset)| offset);
+        match compacting.next(partition, &self.segments, &mut from) {
+            compaction::Next::End => self.merge_end(),
+            compaction::Next::Gone => self.merge_give_up(None),
+            compaction::Next::Blocks(range) => {
+                job.stage = Stage::Waiting;
+                job.from = Some((partition.id, from));
+                self.merge_read(range, true);
             }
-            _ => self.merge_give_up(Some(range.segment)),
         }
+    }
+
+    fn merge_read(&mut self, range: BlockRange, joined: bool) {
+        let op = BlobOp::Get { name: self.merge_name(range.segment), at: range.at(), len: range.bytes() };
+        self.start_blob(BlobUse::MergeRead { range, joined }, op);
+    }
+
+    pub(crate) fn merge_read_done(&mut self, range: BlockRange, joined: bool, got: Result<Bytes, MediaError>) {
+        let name = self.merge_name(range.segment);
+        let Some(job) = &mut self.merge.job else { return };
+        let bytes = got.ok().filter(|bytes| bytes.len() == range.bytes() as usize);
+        let Some(bytes) = bytes else { return self.merge_give_up(Some(range.segment)) };
+        let work = if let Some(compacting) = &mut job.compacting {
+            let Some(keys) = compacting.keys.take() else { return self.merge_give_up(None) };
+            if compacting.is_noting() {
+                Work::CompactNote(CompactNote { keys, name, range, bytes, until: compacting.until() })
+            } else {
+                let Some(writer) = job.writer.take() else { return self.merge_give_up(None) };
+                let copy = MergeCopy { writer, name, range, bytes, joined };
+                Work::CompactCopy(CompactCopy { copy, keys, rule: compacting.rule() })
+            }
+        } else {
+            let Some(writer) = job.writer.take() else { return self.merge_give_up(None) };
+            Work::MergeCopy(MergeCopy { writer, name, range, bytes, joined })
+        };
+        self.effects.push_back(Effect::Work(work));
+    }
+
+    pub(crate) fn compaction_noted(&mut self, done: CompactNoted) {
+        let Some(job) = &mut self.merge.job else { return };
+        let Some(compacting) = &mut job.compacting else { return };
+        compacting.keys = Some(done.keys);
+        job.stage = Stage::Looking;
+        if done.outcome.is_err() {
+            self.figures.corrupt_reads += 1;
+            return self.merge_give_up(Some(done.source));
+        }
+        self.merge_look();
+    }
+
+    pub(crate) fn compaction_copied(&mut self, done: CompactCopied) {
+        if let Some(compacting) = self.merge.job.as_mut().and_then(|job| job.compacting.as_mut()) {
+            compacting.keys = Some(done.keys);
+            let due_ms = compacting.tombstones_due_ms.into_iter().chain(done.tombstones_due_ms);
+            compacting.tombstones_due_ms = due_ms.min();
+        }
+        self.merge_copied(done.copied);
     }
 
     pub(crate) fn merge_copied(&mut self, done: MergeCopied) {
@@ -287,6 +355,7 @@ impl Shard {
                 self.merge.rest();
                 self.merge_give_up(None);
             }
+            (Ok(()), Stage::PuttingLast) if job.compacting.is_some() => self.merge_is_ready(),
             (Ok(()), Stage::PuttingLast) => job.stage = Stage::Proving { run: 0, found: 0 },
             (Ok(()), _) => {
                 job.stage = Stage::Looking;
@@ -335,14 +404,23 @@ impl Shard {
             debug_assert!(false, "a merge found {found} of {alive} live runs");
             return self.merge_give_up(None);
         }
-        if let Some(Job { index: Some(index), sources, .. }) = self.merge.job.take() {
-            self.merge.ready = Some(Merged { index, sources });
+        self.merge_is_ready();
+    }
+
+    fn merge_is_ready(&mut self) {
+        if let Some(Job { number, index: Some(index), sources, compacting, .. }) = self.merge.job.take() {
+            let compacted = compacting.map(|compacting| (compacting.partition, compacting.row(number)));
+            self.merge.ready = Some(Merged { index, sources, compacted });
         }
     }
 
-    /// Nothing has changed but that a number is used. `rotten`: a source that is not to be tried again.
+    /// Nothing has changed but that a number is used. `rotten`: a source that is not to be tried again, nor the partition that was to be
+    /// compacted.
     fn merge_give_up(&mut self, rotten: Option<u64>) {
         let Some(job) = self.merge.job.take() else { return };
+        if let (Some(compacting), Some(_)) = (&job.compacting, rotten) {
+            self.compaction.leave_alone(compacting.partition);
+        }
         // One that is gone because all of it died is not rotten.
         self.merge.left_alone.extend(rotten.filter(|number| self.segments.index(*number).is_some()));
         let name = self.merge_name(job.number);

@@ -12,12 +12,13 @@
 //! then, and not before:              the log is trimmed to C, tail entries become runs, frames are freed (in slices),
 //!                                    what no checkpoint names any more is deleted
 //! ```
-//! A merge that is ready (`merge.rs`) rides on the next checkpoint.
+//! A merge or a compaction that is ready (`merge.rs`, `compaction.rs`) rides on the next checkpoint.
 //! Where it stops: a put without space, or failed, is tried again every `RETRY_MS`. Nothing is given up meanwhile: reads go on, the
 //! tail fills, and admission refuses publishes when it is full.
 //! Invariant: numbers of segments and checkpoints are never used again, for other bytes.
 
 pub mod checkpoint;
+pub(crate) mod compaction;
 pub(crate) mod merge;
 pub mod read_blob;
 pub mod segment_index;
@@ -206,12 +207,16 @@ impl Shard {
         let mut segments = self.segments.referred();
         let merged = self.merge.take_ready();
         if let Some(merged) = &merged {
-            segments.retain(|number| !merged.sources.contains(number));
+            let emptied = match merged.compacted {
+                None => merged.sources.clone(),
+                Some((id, row)) => self.emptied_by(id, row.replaced),
+            };
+            segments.retain(|number| !emptied.contains(number));
             segments.push(merged.index.number);
             // Its number was taken before those of later spills.
             segments.sort_unstable();
         }
-        spill.job = Some(Job {
+        self.spill.job = Some(Job {
             cut,
             needs: cut,
             stage: Stage::Capturing,
@@ -303,10 +308,9 @@ impl Shard {
             job.stage = Stage::WaitingDurable;
             return self.spill_step();
         }
-        let number = self.spill.segment_next;
-        self.spill.segment_next += 1;
         job.stage = Stage::BuildingSegment;
         let pieces = std::mem::take(&mut job.pieces);
+        let number = self.spill.take_segment_number();
         let plan = SegmentPlan { shard: self.config.shard, epoch: self.epoch, number, pieces };
         self.effects.push_back(Effect::Work(Work::BuildSegment(plan)));
     }
@@ -316,6 +320,10 @@ impl Shard {
         job.stage = Stage::EncodingCheckpoint;
         let mut objects = job.objects.take().unwrap_or_default();
         objects.push((object::key_spill(), Some(object::encode_spill(self.spill.segment_next))));
+        let compacted = job.merged.as_ref().and_then(|merged| merged.compacted);
+        let older = self.compaction.rows().filter(|(id, _)| compacted.is_none_or(|(compacted, _)| compacted != *id));
+        let rows = older.filter(|_| job.is_base).map(|(id, row)| (id, *row)).chain(compacted);
+        objects.extend(rows.map(|(id, row)| (object::key_compacted(id), Some(object::encode_compacted(&row)))));
         let plan = CheckpointPlan {
             shard: self.config.shard,
             number: job.checkpoint,
@@ -338,6 +346,8 @@ impl Shard {
         let done = match done {
             WorkDone::MergeCopied(copied) => return self.merge_copied(copied),
             WorkDone::MergeFinished(finished) => return self.merge_finished(finished),
+            WorkDone::CompactNoted(noted) => return self.compaction_noted(noted),
+            WorkDone::CompactCopied(copied) => return self.compaction_copied(copied),
             done => done,
         };
         let Some(job) = &mut self.spill.job else { return };
@@ -424,8 +434,17 @@ impl Shard {
             job.runs = run_refs(&index);
             self.segments.insert(index);
         }
+        if job.is_base {
+            self.compaction.forget(|id| self.state.partitions.get(id).is_some());
+        }
         if let Some(merged) = &mut job.merged {
-            self.figures.merges += 1;
+            match merged.compacted {
+                None => self.figures.merges += 1,
+                Some((id, row)) => {
+                    self.figures.compactions += 1;
+                    self.compaction.put(id, row);
+                }
+            }
             job.merged_runs = run_refs(&merged.index);
             self.segments.insert(std::mem::take(&mut merged.index));
         }
@@ -462,7 +481,10 @@ impl Shard {
         }
         if let Some(merged) = &merged {
             for (id, run) in merged_runs {
-                self.merge_swap(id, run, &merged.sources);
+                match &merged.compacted {
+                    None => self.merge_swap(id, run, &merged.sources),
+                    Some((_, row)) => self.compaction_swap(id, run, row),
+                }
             }
         }
         let Some(job) = &mut self.spill.job else { return };
@@ -503,6 +525,7 @@ impl Shard {
             job.segments.retain(|number| *number != riding.index.number);
             job.segments.extend(riding.sources.iter().filter(|number| self.segments.index(**number).is_some()));
             job.segments.sort_unstable();
+            job.segments.dedup();
             merged = Some(riding);
         }
         if let Some(merged) = merged {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What spills and merges compute off the shard: laying out a segment, copying into one, encoding a checkpoint. Pure: plan in,
-//! bytes out.
+//! What spills, merges and compactions compute off the shard: laying out a segment, copying into one, noting keys, encoding a checkpoint.
+//! Pure: plan in, bytes out.
 //!
 //! Owns: the plans, their outcome, the order of bytes. Must not know: when a spill is due, or whether it went well.
 
 use crate::format::v1::checkpoint::{self, CheckpointState, ObjectKey};
 use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
 use crate::log::read::{self, BlockRange};
+use crate::spill::compaction::{Keys, Rule};
 use bytes::Bytes;
+use model::batch::Header;
 use model::media::{BlobKind, BlobName};
 use model::{Corrupt, Lsn, Offset, PartitionId, ShardEpoch, ShardId};
 
@@ -18,6 +20,8 @@ pub enum Work {
     EncodeCheckpoint(CheckpointPlan),
     MergeCopy(MergeCopy),
     MergeFinish(Box<SegmentWriter>),
+    CompactNote(CompactNote),
+    CompactCopy(CompactCopy),
 }
 
 /// Its result.
@@ -35,6 +39,46 @@ pub enum WorkDone {
     },
     MergeCopied(MergeCopied),
     MergeFinished(MergeFinished),
+    CompactNoted(CompactNoted),
+    CompactCopied(CompactCopied),
+}
+
+/// Blocks whose keys are to be noted.
+#[derive(Debug)]
+pub struct CompactNote {
+    pub keys: Box<Keys>,
+    /// Where they were read from.
+    pub name: BlobName,
+    pub range: BlockRange,
+    pub bytes: Bytes,
+    /// Only what begins before.
+    pub until: Offset,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct CompactNoted {
+    pub keys: Box<Keys>,
+    pub source: u64,
+    /// Damage: this partition is not to be compacted.
+    pub outcome: Result<(), Corrupt>,
+}
+
+/// Blocks to be copied without what is superseded.
+#[derive(Debug)]
+pub struct CompactCopy {
+    pub copy: MergeCopy,
+    pub keys: Box<Keys>,
+    pub rule: Rule,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct CompactCopied {
+    pub copied: MergeCopied,
+    pub keys: Box<Keys>,
+    /// When the first of the tombstones among them may go.
+    pub tombstones_due_ms: Option<u64>,
 }
 
 /// Blocks of a segment to be copied into another one.
@@ -129,6 +173,8 @@ impl Work {
                 let (parts, index) = writer.finish();
                 WorkDone::MergeFinished(MergeFinished { parts, index })
             }
+            Work::CompactNote(note) => WorkDone::CompactNoted(compact_note(note)),
+            Work::CompactCopy(copy) => WorkDone::CompactCopied(compact_copy(copy)),
         }
     }
 }
@@ -158,25 +204,75 @@ fn merge_copy(copy: MergeCopy) -> MergeCopied {
 
 /// Only bytes that their checksum proves are copied: damage must not get a new checksum.
 fn copy_blocks(writer: &mut SegmentWriter, name: BlobName, range: &BlockRange, bytes: &Bytes) -> Result<(), Corrupt> {
+    for stored in whole_batches(name, range, bytes)? {
+        push(writer, range.partition, &stored.bytes, &stored.header, stored.block_timestamp_ms);
+    }
+    Ok(())
+}
+
+/// A batch without times has that of its block, which counts from when it was appended.
+fn push(writer: &mut SegmentWriter, partition: PartitionId, batch: &Bytes, header: &Header, block_timestamp_ms: i64) {
+    let stated = header.max_timestamp_ms;
+    let max_timestamp_ms = if stated >= 0 { stated } else { block_timestamp_ms };
+    let last_offset = Offset(header.next_offset().0 - 1);
+    writer.push(partition, batch, header.base_offset, last_offset, max_timestamp_ms);
+}
+
+/// A batch as it stands in a segment.
+pub(crate) struct Stored {
+    /// Its position in the file.
+    pub pos: u64,
+    pub bytes: Bytes,
+    pub header: Header,
+    /// The largest time of its block.
+    pub block_timestamp_ms: i64,
+}
+
+/// The batches of fetched blocks, whose checksums are looked at first.
+pub(crate) fn whole_batches(name: BlobName, range: &BlockRange, bytes: &Bytes) -> Result<Vec<Stored>, Corrupt> {
+    let mut batches = Vec::new();
     let mut at = 0;
     for block in &range.blocks {
         let end = at + block.bytes as usize;
         let block_bytes = bytes.slice(at..end);
         block.check(name, &block_bytes)?;
-        for batch in read::Walk::of(&block_bytes) {
-            let why = || "no well-formed record batch stands here".to_owned();
-            let place = |pos: usize| Corrupt { name: name.to_string(), at: block.pos + pos as u64, why: why() };
-            let (pos, header) = batch.map_err(place)?;
-            let batch = block_bytes.slice(pos..pos + header.bytes);
-            // A batch without times has that of its block, which counts from when it was appended.
-            let stated = header.max_timestamp_ms;
-            let max_timestamp_ms = if stated >= 0 { stated } else { block.max_timestamp_ms };
-            let last_offset = Offset(header.next_offset().0 - 1);
-            writer.push(range.partition, &batch, header.base_offset, last_offset, max_timestamp_ms);
+        for batch in read::batches(block.pos, name, &block_bytes) {
+            let (pos, header) = batch?;
+            batches.push(Stored {
+                pos: block.pos + pos as u64,
+                bytes: block_bytes.slice(pos..pos + header.bytes),
+                header,
+                block_timestamp_ms: block.max_timestamp_ms,
+            });
         }
         at = end;
     }
-    Ok(())
+    Ok(batches)
+}
+
+/// For a batch whose records are not well formed.
+pub(crate) fn unreadable(name: BlobName, at: u64) -> Corrupt {
+    Corrupt { name: name.to_string(), at, why: "the records of the batch here cannot be read".to_owned() }
+}
+
+fn compact_note(note: CompactNote) -> CompactNoted {
+    let CompactNote { mut keys, name, range, bytes, until } = note;
+    let outcome = keys.note(name, &range, &bytes, until);
+    CompactNoted { keys, source: range.segment, outcome }
+}
+
+fn compact_copy(copy: CompactCopy) -> CompactCopied {
+    let CompactCopy { copy, keys, rule } = copy;
+    let MergeCopy { mut writer, name, range, bytes, .. } = copy;
+    let thinned = keys.thin_blocks(&rule, name, &range, &bytes, |batch, header, block_timestamp_ms| {
+        push(&mut writer, range.partition, batch, header, block_timestamp_ms);
+    });
+    let (tombstones_due_ms, outcome) = match thinned {
+        Ok(due_ms) => (due_ms, Ok(())),
+        Err(corrupt) => (None, Err(corrupt)),
+    };
+    let copied = MergeCopied { parts: writer.take_parts(), writer, source: range.segment, outcome };
+    CompactCopied { copied, keys, tombstones_due_ms }
 }
 
 fn encode_checkpoint(mut plan: CheckpointPlan) -> WorkDone {

@@ -112,6 +112,7 @@ fn leader_epochs_are_remembered_where_something_was_appended_and_only_so_many() 
         retention_ms: None,
         retention_bytes: None,
         batch_bytes_max: 1000,
+        compaction: None,
     };
     let rows = vec![HostedRow { partition: PartitionId(0), index: 0, epoch_base: 0 }];
     state.apply(Lsn(1), &Record::PartitionPut { hosted: hosted.into(), rows });

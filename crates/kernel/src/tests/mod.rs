@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Tests of whole shards, through their own surface: text scripts, a random driver against a plain model, figures.
 
+mod compaction;
 mod counter;
 mod faults;
 mod figures;

@@ -16,7 +16,7 @@ use kernel::Catalog;
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint;
 use kernel::format::v1::entry::{Entries, Record};
-use kernel::format::v1::object::Object;
+use kernel::format::v1::object::{Compacted, Object, compacted_of};
 use kernel::format::v1::segment::{Run, SegmentIndex};
 use kernel::shard::OpenError;
 use kernel::spill::checkpoint::{LoadedCheckpoints, load};
@@ -293,6 +293,7 @@ fn check_segments(
             report.add(Finding::damage(name, None, what, "a broker does not start; its records are lost"));
         }
     }
+    let compacted = known.map(|(loaded, _)| compacted_of(&loaded.objects)).unwrap_or_default();
     let mut blobs = LocalBlobs::new(directory.disk()?);
     let mut runs: BTreeMap<PartitionId, Vec<(Run, BlobName)>> = BTreeMap::new();
     for (name, length) in files {
@@ -317,13 +318,16 @@ fn check_segments(
         };
         check_blocks(disk, name, &index, known.map(|(_, state)| state), is_live, report);
         if is_live {
-            for run in &index.runs {
+            let is_replaced = |run: &Run| {
+                compacted.get(&run.partition).is_some_and(|row| row.replaces(name.number, run.first_offset))
+            };
+            for run in index.runs.iter().filter(|run| !is_replaced(run)) {
                 runs.entry(run.partition).or_default().push((*run, name));
             }
         }
     }
     if let Some((_, state)) = known {
-        check_runs(state, &runs, report);
+        check_runs(state, &runs, &compacted, report);
     }
     Ok(())
 }
@@ -373,7 +377,12 @@ fn check_blocks(
 }
 
 /// Runs of one partition must not overlap, and none may go beyond what was appended.
-fn check_runs(state: &State, runs: &BTreeMap<PartitionId, Vec<(Run, BlobName)>>, report: &mut FsckReport) {
+fn check_runs(
+    state: &State,
+    runs: &BTreeMap<PartitionId, Vec<(Run, BlobName)>>,
+    compacted: &BTreeMap<PartitionId, Compacted>,
+    report: &mut FsckReport,
+) {
     for id in state.partitions.ids_from(PartitionId(0)) {
         report.looked_at.partitions += 1;
         let Some(partition) = state.partitions.get(id) else { continue };
@@ -392,7 +401,8 @@ fn check_runs(state: &State, runs: &BTreeMap<PartitionId, Vec<(Run, BlobName)>>,
                 let what = format!("{name} goes up to offset {end}, where {} is next", partition.tail_start());
                 report.add(Finding::damage(file, run.pos, what, "a broker does not start"));
             }
-            if run.first_offset > covered {
+            let is_compacted = compacted.get(&id).is_some_and(|row| run.first_offset < row.replaced);
+            if run.first_offset > covered && !is_compacted {
                 let what = format!("{name} offsets {covered}..{} are in no segment", run.first_offset);
                 report.add(Finding::note(file, run.pos, what, "as after a salvage; readers go on behind them"));
             }

@@ -9,7 +9,7 @@ use head_kafka::coordinator;
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint;
 use kernel::format::v1::head::{self, FileHead, HEAD_BYTES};
-use kernel::format::v1::object::Object;
+use kernel::format::v1::object::{Compacted, Object};
 use kernel::format::v1::segment::{SegmentIndex, Trailer, decode_footer};
 use media::identity;
 use media::local::wal::frame::FrameKind;
@@ -437,6 +437,13 @@ fn object_text(object: &Object) -> String {
             count(partition.epochs.len() as u64, "leader epoch"),
             count(partition.producers.len() as u64, "producer"),
         ),
+        Object::Compacted(id, compacted) => {
+            let Compacted { segment, replaced, clean, tombstones_due_ms } = compacted;
+            let due = tombstones_due_ms.map_or("-".to_owned(), |ms| ms.to_string());
+            format!(
+                "partition {id} below {replaced} in segment {segment}, compacted below {clean}, tombstones due ms {due}"
+            )
+        }
         Object::Spill { segment_next } => format!("next segment {segment_next}"),
         Object::Note { which, key, value } => coordinator::note_text(*which, key, value)
             .unwrap_or_else(|| format!("coordinator {which}, key of {} B, value of {} B", key.len(), value.len())),

@@ -30,7 +30,7 @@ use kernel::coordinator::{Coordinator, Decision, Note};
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint::{self, ObjectKey};
 use kernel::format::v1::entry::{Entries, Record};
-use kernel::format::v1::object::{Object, hosted_of};
+use kernel::format::v1::object::{Compacted, Object, hosted_of};
 use kernel::format::v1::segment::{SegmentWriter, salvage_index};
 use kernel::log::partition::{Hosted, HostedRow};
 use kernel::shard::{Loaded, ShardConfig};
@@ -133,6 +133,8 @@ struct OneShard {
     /// Segments that the checkpoint names.
     listed: BTreeSet<u64>,
     checkpoint_highest: u64,
+    /// What compaction has made of partitions.
+    compacted: BTreeMap<PartitionId, Compacted>,
     /// Batches out of the log, by partition and offset.
     from_log: BTreeMap<(PartitionId, Offset), Kept>,
 }
@@ -151,6 +153,7 @@ impl OneShard {
             state_is_damaged: false,
             listed: BTreeSet::new(),
             checkpoint_highest: 0,
+            compacted: BTreeMap::new(),
             from_log: BTreeMap::new(),
         };
         one.read_checkpoints(directory, &mut disk, report)?;
@@ -251,6 +254,10 @@ impl OneShard {
                 Ok(Object::Partition(object)) => {
                     self.host_unnamed(object.topic, report)?;
                     self.state.load(Object::Partition(object))
+                }
+                Ok(Object::Compacted(id, row)) => {
+                    self.compacted.insert(id, row);
+                    Ok(())
                 }
                 Ok(object) => self.state.load(object),
                 Err(FormatError::Newer { feature }) => {
@@ -527,6 +534,14 @@ impl OneShard {
                 }
                 continue;
             };
+            match self.compacted.get(&run.partition) {
+                Some(row) if row.replaces(name.number, run.first_offset) => continue,
+                // What stood before it, compaction has taken away.
+                Some(row) if run.first_offset < row.replaced => {
+                    covered.known(run.partition, partition.start, run.first_offset);
+                }
+                _ => {}
+            }
             let blocks = index.blocks_of(run);
             for (at, block) in blocks.iter().enumerate() {
                 let end = blocks.get(at + 1).map_or(run.last_offset.plus(1), |next| next.first_offset);
@@ -790,6 +805,7 @@ fn unnamed(topic: TopicId, name: String) -> Hosted {
         retention_ms: None,
         retention_bytes: None,
         batch_bytes_max: BATCH_BYTES_MAX as u32,
+        compaction: None,
     }
 }
 
@@ -844,6 +860,7 @@ fn mend_topics(shards: &mut [OneShard], topics: &[Arc<Topic>], report: &mut Salv
                 retention_ms: hosted.retention_ms,
                 retention_bytes: hosted.retention_bytes,
                 batch_bytes_max: hosted.batch_bytes_max,
+                compaction: hosted.compaction,
                 stored: Arc::from([]),
             },
         };

@@ -306,6 +306,7 @@ impl Scrape {
             ("spill_failures", Of::Things, "Spills that failed and are tried again", |f| f.spill_failures),
             ("checkpoints", Of::Things, "Checkpoints written", |f| f.checkpoints),
             ("merges", Of::Things, "Merges of segments that took effect", |f| f.merges),
+            ("compactions", Of::Things, "Compactions of partitions that took effect", |f| f.compactions),
             ("retention_removed", Of::Bytes, "Stored bytes that retention has removed", |f| f.retention_bytes),
             ("parked_publishes", Of::Things, "Publishes that had to wait for room in the tail", |f| f.parked_publishes),
             ("duplicate_publishes", Of::Things, "Repeated batches of idempotent producers, not appended again", |f| {

@@ -17,15 +17,18 @@
 //! kind 5, note       key: coordinator u8, then the note's key
 //!                                    value: the note's value
 //! kind 6, spill      key: none       value: number of the next segment u64 (no earlier one is used again)
-//! topic:  id 16 B | namespace u64 | name text | retention ms opt | retention bytes opt | batch bytes max u32
-//!         | stored settings varint, each { name text, value text }
+//! kind 7, compacted  key: partition id u64 big-endian
+//!                                    value: segment u64 | replaced u64 | clean u64 | tombstones due ms opt
+//! topic:  id 16 B | namespace u64 | name text | limits | stored settings varint, each { name text, value text }
 //!         | partitions varint, each { id u64, shard u32, epoch base i32 }
-//! hosted: id 16 B | namespace u64 | name text | retention ms opt | retention bytes opt | batch bytes max u32
+//! hosted: id 16 B | namespace u64 | name text | limits
+//! limits: given u8 (1 = retention ms, 2 = compaction) | [retention ms u64] | retention bytes opt | batch bytes max u32
+//!         | [compaction: lag ms min u64, lag ms max u64, tail ms max u64, tombstone ms u64, dirty permille min u32]
 //! ```
 //! A topic stands in its namespace's cell; a hosted topic is what a shard with partitions of it must know to act upon them.
 
 use crate::catalog::{Placement, Topic};
-use crate::command::TopicSettings;
+use crate::command::{Compaction, TopicSettings};
 use crate::format::FormatError;
 use crate::format::v1::checkpoint::ObjectKey;
 use crate::format::v1::fields::{Fields, put_optional_u64, put_text};
@@ -41,6 +44,7 @@ pub const HOSTED: u8 = 3;
 pub const PARTITION: u8 = 4;
 pub const NOTE: u8 = 5;
 pub const SPILL: u8 = 6;
+pub const COMPACTED: u8 = 7;
 
 /// No offset beyond this is ever given out, so that sums of offsets and batch lengths cannot overflow.
 pub const OFFSET_MAX: u64 = i64::MAX as u64;
@@ -64,6 +68,21 @@ pub enum Object {
     Spill {
         segment_next: u64,
     },
+    /// Nor is this: where a partition's batches are.
+    Compacted(PartitionId, Compacted),
+}
+
+/// What compaction has made of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// What stands of the partition in segments with lower numbers, below the offset `replaced`, is there no more: this segment took its
+    /// place (or a later one has since taken that one's).
+    pub segment: u64,
+    pub replaced: Offset,
+    /// Below this each key stands once.
+    pub clean: Offset,
+    /// When the first of the tombstones there may go.
+    pub tombstones_due_ms: Option<u64>,
 }
 
 /// What is remembered of a partition.
@@ -75,6 +94,23 @@ pub struct PartitionObject {
     pub next: Offset,
     pub epochs: Vec<(LeaderEpoch, Offset)>,
     pub producers: BTreeMap<ProducerId, Producer>,
+}
+
+impl Compacted {
+    /// A run of the partition, in this segment and beginning at this offset, counts no more.
+    pub fn replaces(&self, segment: u64, first: Offset) -> bool {
+        segment < self.segment && first < self.replaced
+    }
+}
+
+/// What compaction has made of the partitions of a checkpoint. What cannot be decoded is left out.
+pub fn compacted_of(objects: &BTreeMap<ObjectKey, Vec<u8>>) -> BTreeMap<PartitionId, Compacted> {
+    let rows = objects.iter().filter(|(key, _)| key.kind == COMPACTED);
+    let decoded = rows.filter_map(|(key, value)| match Object::decode(key, value) {
+        Ok(Object::Compacted(id, row)) => Some((id, row)),
+        _ => None,
+    });
+    decoded.collect()
 }
 
 pub(crate) fn key_meta() -> ObjectKey {
@@ -101,6 +137,25 @@ pub(crate) fn key_spill() -> ObjectKey {
     ObjectKey { kind: SPILL, key: Vec::new() }
 }
 
+pub(crate) fn key_compacted(id: PartitionId) -> ObjectKey {
+    ObjectKey { kind: COMPACTED, key: id.0.to_be_bytes().to_vec() }
+}
+
+pub(crate) fn encode_compacted(compacted: &Compacted) -> Vec<u8> {
+    let mut out = Vec::with_capacity(40);
+    out.extend_from_slice(&compacted.segment.to_le_bytes());
+    out.extend_from_slice(&compacted.replaced.0.to_le_bytes());
+    out.extend_from_slice(&compacted.clean.0.to_le_bytes());
+    put_optional_u64(&mut out, compacted.tombstones_due_ms);
+    out
+}
+
+fn read_compacted(fields: &mut Fields<'_>) -> Compacted {
+    let (segment, replaced, clean) = (fields.u64(), Offset(fields.u64()), Offset(fields.u64()));
+    fields.require(clean <= replaced && replaced.0 <= OFFSET_MAX);
+    Compacted { segment, replaced, clean, tombstones_due_ms: fields.optional_u64() }
+}
+
 pub(crate) fn encode_spill(segment_next: u64) -> Vec<u8> {
     segment_next.to_le_bytes().to_vec()
 }
@@ -120,9 +175,8 @@ pub(crate) fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     out.extend_from_slice(&topic.id.0);
     out.extend_from_slice(&topic.namespace.0.to_le_bytes());
     put_text(out, &topic.name);
-    put_optional_u64(out, settings.retention_ms);
-    put_optional_u64(out, settings.retention_bytes);
-    out.extend_from_slice(&settings.batch_bytes_max.to_le_bytes());
+    let TopicSettings { retention_ms, retention_bytes, batch_bytes_max, compaction, .. } = *settings;
+    put_limits(out, &Limits { retention_ms, retention_bytes, batch_bytes_max, compaction });
     varint::write_u64(out, settings.stored.len() as u64);
     for (name, value) in settings.stored.iter() {
         put_text(out, name);
@@ -140,8 +194,7 @@ pub(crate) fn read_topic(fields: &mut Fields<'_>) -> Topic {
     let id = TopicId(fields.id());
     let namespace = NamespaceId(fields.u64());
     let name = fields.text();
-    let (retention_ms, retention_bytes) = (fields.optional_u64(), fields.optional_u64());
-    let batch_bytes_max = fields.u32();
+    let Limits { retention_ms, retention_bytes, batch_bytes_max, compaction } = read_limits(fields);
     let mut stored = Vec::new();
     for _ in 0..fields.count(2) {
         stored.push((fields.text(), fields.text()));
@@ -152,7 +205,7 @@ pub(crate) fn read_topic(fields: &mut Fields<'_>) -> Topic {
         fields.require(partition.0 < u64::MAX);
         partitions.push(Placement { partition, shard: ShardId(fields.u32()), epoch_base: fields.i32() });
     }
-    let settings = TopicSettings { retention_ms, retention_bytes, batch_bytes_max, stored: stored.into() };
+    let settings = TopicSettings { retention_ms, retention_bytes, batch_bytes_max, compaction, stored: stored.into() };
     Topic { id, namespace, name, partitions: partitions.into(), settings }
 }
 
@@ -166,20 +219,57 @@ pub(crate) fn put_hosted(out: &mut Vec<u8>, hosted: &Hosted) {
     out.extend_from_slice(&hosted.topic.0);
     out.extend_from_slice(&hosted.namespace.0.to_le_bytes());
     put_text(out, &hosted.name);
-    put_optional_u64(out, hosted.retention_ms);
-    put_optional_u64(out, hosted.retention_bytes);
-    out.extend_from_slice(&hosted.batch_bytes_max.to_le_bytes());
+    let Hosted { retention_ms, retention_bytes, batch_bytes_max, compaction, .. } = *hosted;
+    put_limits(out, &Limits { retention_ms, retention_bytes, batch_bytes_max, compaction });
 }
 
 pub(crate) fn read_hosted(fields: &mut Fields<'_>) -> Hosted {
-    Hosted {
-        topic: TopicId(fields.id()),
-        namespace: NamespaceId(fields.u64()),
-        name: fields.text(),
-        retention_ms: fields.optional_u64(),
-        retention_bytes: fields.optional_u64(),
-        batch_bytes_max: fields.u32(),
+    let (topic, namespace, name) = (TopicId(fields.id()), NamespaceId(fields.u64()), fields.text());
+    let Limits { retention_ms, retention_bytes, batch_bytes_max, compaction } = read_limits(fields);
+    Hosted { topic, namespace, name, retention_ms, retention_bytes, batch_bytes_max, compaction }
+}
+
+/// What a topic and a hosted topic have in common.
+struct Limits {
+    retention_ms: Option<u64>,
+    retention_bytes: Option<u64>,
+    batch_bytes_max: u32,
+    compaction: Option<Compaction>,
+}
+
+const GIVEN_RETENTION_MS: u8 = 1;
+const GIVEN_COMPACTION: u8 = 2;
+
+fn put_limits(out: &mut Vec<u8>, limits: &Limits) {
+    let retention = if limits.retention_ms.is_some() { GIVEN_RETENTION_MS } else { 0 };
+    let compaction = if limits.compaction.is_some() { GIVEN_COMPACTION } else { 0 };
+    out.push(retention | compaction);
+    if let Some(retention_ms) = limits.retention_ms {
+        out.extend_from_slice(&retention_ms.to_le_bytes());
     }
+    put_optional_u64(out, limits.retention_bytes);
+    out.extend_from_slice(&limits.batch_bytes_max.to_le_bytes());
+    if let Some(compaction) = limits.compaction {
+        for ms in [compaction.lag_ms_min, compaction.lag_ms_max, compaction.tail_ms_max, compaction.tombstone_ms] {
+            out.extend_from_slice(&ms.to_le_bytes());
+        }
+        out.extend_from_slice(&compaction.dirty_permille_min.to_le_bytes());
+    }
+}
+
+fn read_limits(fields: &mut Fields<'_>) -> Limits {
+    let given = fields.u8();
+    fields.require(given & !(GIVEN_RETENTION_MS | GIVEN_COMPACTION) == 0);
+    let retention_ms = (given & GIVEN_RETENTION_MS != 0).then(|| fields.u64());
+    let (retention_bytes, batch_bytes_max) = (fields.optional_u64(), fields.u32());
+    let compaction = (given & GIVEN_COMPACTION != 0).then(|| Compaction {
+        lag_ms_min: fields.u64(),
+        lag_ms_max: fields.u64(),
+        tail_ms_max: fields.u64(),
+        tombstone_ms: fields.u64(),
+        dirty_permille_min: fields.u32(),
+    });
+    Limits { retention_ms, retention_bytes, batch_bytes_max, compaction }
 }
 
 /// `with_producers` is false only for a planted bug.
@@ -280,6 +370,12 @@ impl Object {
                 Object::Note { which, key: note_key.to_vec(), value }
             }
             SPILL => Object::Spill { segment_next: fields.u64() },
+            COMPACTED => {
+                let partition: Option<[u8; 8]> = key.key.as_slice().try_into().ok();
+                let compacted = read_compacted(&mut fields);
+                require_at_end(&mut fields, partition.is_some());
+                Object::Compacted(PartitionId(u64::from_be_bytes(partition.unwrap_or_default())), compacted)
+            }
             kind => return Err(FormatError::Newer { feature: format!("checkpoint object kind {kind}") }),
         };
         fields.end().map_err(|at| {
@@ -304,6 +400,7 @@ pub fn hosted_of(topic: &Topic) -> Arc<Hosted> {
         retention_ms: topic.settings.retention_ms,
         retention_bytes: topic.settings.retention_bytes,
         batch_bytes_max: topic.settings.batch_bytes_max,
+        compaction: topic.settings.compaction,
     })
 }
 
@@ -314,7 +411,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_an_object_or_refused(kind in 0..8u8, key in any::<Vec<u8>>(), value in any::<Vec<u8>>()) {
+        fn any_bytes_are_an_object_or_refused(kind in 0..9u8, key in any::<Vec<u8>>(), value in any::<Vec<u8>>()) {
             let _ = Object::decode(&ObjectKey { kind, key }, &value);
         }
 
