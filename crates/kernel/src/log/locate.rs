@@ -275,14 +275,16 @@ fn largest_in(batch: &Bytes, header: &Header, from: Offset, malformed: &mut u64)
 /// False when the records are not well formed; what was given before that is then not to be relied on.
 fn each_record(batch: &Bytes, header: &Header, mut take: impl FnMut(Found)) -> bool {
     let Ok(records) = inflate(batch, header) else { return false };
-    for (number, record) in Records::of(&records, header).enumerate() {
-        // The delta must be the record's place, or an offset beyond the batch could be answered.
+    let mut before = -1;
+    for record in Records::of(&records, header) {
+        // Deltas ascend within the batch (with gaps, once compacted), or an offset beyond it could be answered.
         let Ok(record) = record else { return false };
-        if usize::try_from(record.offset_delta) != Ok(number) {
+        if record.offset_delta <= before || record.offset_delta > header.last_offset_delta {
             return false;
         }
+        before = record.offset_delta;
         take(Found {
-            offset: header.base_offset.plus(number as u64),
+            offset: header.base_offset.plus(record.offset_delta as u64),
             timestamp_ms: record.timestamp_ms,
             leader_epoch: header.leader_epoch,
         });

@@ -2,7 +2,9 @@
 //! Compaction against a plain list of what was published: nothing live is lost, nothing dead comes back, nothing dead stays.
 
 use super::system::{Out, System};
-use crate::command::{Command, Compaction, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
+use crate::command::{
+    Command, Compaction, DeclareTopic, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings, Trim,
+};
 use crate::log::read::Walk;
 use crate::reply::Reply;
 use crate::shard::ShardConfig;
@@ -172,6 +174,19 @@ impl Run {
         assert_eq!(tombstone, None, "tombstones go when their time is over");
     }
 
+    /// The first offset whose time is this or later.
+    fn locate(&mut self, timestamp_ms: u64) -> Option<u64> {
+        self.system.out.clear();
+        let by = LocateBy::Timestamp(timestamp_ms as i64);
+        let locate = Locate { partition: PartitionId(0), by, isolation: Isolation::High, leader_epoch: None };
+        self.system.submit(ShardId(0), 1, 5, Command::Locate(locate));
+        self.system.pump();
+        match self.system.out.first() {
+            Some(Out::Reply(_, _, Reply::Located(Ok(located)))) => located.offset.map(|offset| offset.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn compactions(&self) -> u64 {
         self.system.members[0].shard.figures().compactions
     }
@@ -197,6 +212,17 @@ fn the_last_record_of_each_key_stays() {
     assert!(run.compactions() == 0, "after a start it is known that nothing is to be done");
     run.system.advance(10 * CHECK_MS);
     assert_eq!(run.compactions(), 0);
+}
+
+#[test]
+fn a_time_is_found_among_what_stays() {
+    let mut run = Run::new(eager());
+    let at_ms = run.system.now.wall_ms;
+    run.publish(&[(1, "a"), (2, "b"), (1, "c"), (3, "d"), (2, "e")], Compression::None);
+    run.spill();
+    run.system.advance(2 * CHECK_MS);
+    assert_eq!(run.read(0).iter().map(|row| row.offset).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!((run.locate(at_ms), run.locate(at_ms + 1)), (Some(2), None));
 }
 
 #[test]
