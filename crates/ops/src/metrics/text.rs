@@ -290,7 +290,7 @@ impl Scrape {
         for (name, of, help, figure) in levels {
             page.levels(name, of, help, per_shard(figure))?;
         }
-        let counts: [(&str, Of, &str, ShardFigure); 15] = [
+        let counts: [(&str, Of, &str, ShardFigure); 16] = [
             ("appended_batches", Of::Things, "Batches appended", |f| f.appended_batches),
             ("appended_records", Of::Things, "Records appended", |f| f.appended_records),
             ("appended", Of::Bytes, "Size of batches appended", |f| f.appended_bytes),
