@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! submit ---> decide (log/, catalog/) ---> entry in the open frame + State::apply ---> reply waits for the frame
-//! finish ---> frame closed: into the tail and to the log; a spill's cut is made here, where state = the frames closed so far
+//! finish ---> frame closed, unless the log is busy and it is small: into the tail and to the log; a spill's cut is made here,
+//!             where state = the frames closed so far
 //! handle_wal(Durable) ---> watermarks move, watches fire, replies go out (shard/release.rs)
 //! ```
 //! The files of `shard/`: `frame` (the open frame), `release` (what waits for durability), `watches`, `cold` (reads that a medium
@@ -541,7 +542,8 @@ impl Shard {
     }
 
     /// Ends a drain: what was decided since the last call becomes one frame (or several, past the size target) and goes to the
-    /// log. The driver calls it after every run of the calls above and before it takes effects.
+    /// log, at once if the log is idle, else with what is decided until it is. The driver calls it after every run of the calls
+    /// above and before it takes effects.
     pub fn finish(&mut self, now: Now) {
         if !self.failed {
             // First what makes room in the tail, then those who wait for it.
@@ -549,12 +551,15 @@ impl Shard {
             self.admit_parked(now);
             self.forget_surplus();
         }
-        self.close_frame();
+        // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.
+        let is_wanted = !self.admission.is_empty() && !self.parked_fits();
+        // A cut is made at the last closed frame.
+        if !self.may_hold_frame() || self.spill_is_due(is_wanted) {
+            self.close_frame();
+        }
         self.publish_catalog();
         if !self.failed {
-            // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.
-            let is_wanted = !self.admission.is_empty() && !self.parked_fits();
-            if self.spill_start(is_wanted) {
+            if self.frame.is_empty() && self.spill_start(is_wanted) {
                 self.spill_step();
             }
             self.merge_step(now);
@@ -617,12 +622,18 @@ impl Shard {
         }
     }
 
+    /// Something has been decided that no closed frame holds: the state is ahead of the log.
+    pub fn has_open_frame(&self) -> bool {
+        !self.frame.is_empty()
+    }
+
     #[cfg(test)]
     pub(crate) fn gaps(&self) -> &Gaps {
         &self.gaps
     }
 
-    /// A hash of all durable state at the last applied frame: equal for a live shard and one replayed to the same frame.
+    /// A hash of all durable state at the last applied frame: equal for a live shard and one replayed to the same frame, once that
+    /// frame is closed.
     pub fn state_hash(&self) -> u64 {
         self.state.hash()
     }

@@ -3,8 +3,8 @@
 //!
 //! Owns: the queue from the shards to their logs, and the thread that writes and syncs. Must not know: what is in a frame.
 //!
-//! Group commit needs no knob: while the thread is in a sync, frames gather in the queue; when it returns, all of them go out with
-//! one write and one sync. When nothing is under way, a frame goes out at once. After `SETTLE_MS` of silence the log writes its
+//! Group commit needs no knob: while the thread is in a sync, each shard gathers in its open frame, and what is too large for that in
+//! the queue; when it returns, all of it goes out with one write and one sync. When nothing is under way, a frame goes out at once. After `SETTLE_MS` of silence the log writes its
 //! proof frame.
 //!
 //! Bound: the memory tail (`memory.tail_bytes_max`), from which the kernel admits frames.

@@ -275,14 +275,15 @@ impl Process {
         if !std::mem::take(&mut unit.touched) {
             return false;
         }
-        let before = unit.shard.figures().applied;
+        let (before, had_open_frame) = (unit.shard.figures().applied, unit.shard.has_open_frame());
         unit.shard.finish(now);
         let figures = unit.shard.figures();
         assert!(figures.durable <= unit.durable, "shard {index} believes in frames that the log has not reported");
         if let Err(why) = kernel::invariants::shard(&unit.shard) {
             panic!("shard {index}: {why}");
         }
-        if figures.applied != before {
+        // An open frame is still being filled: it is noted when it is closed, or lost with the process.
+        if !unit.shard.has_open_frame() && (figures.applied != before || had_open_frame) {
             hashes.push((ShardId(index as u32), figures.applied, unit.shard.state_hash()));
         }
         while let Some(effect) = unit.shard.poll_effect() {

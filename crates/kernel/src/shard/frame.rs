@@ -17,6 +17,10 @@ use model::media::WalOp;
 use model::planted::{Bug, planted};
 use model::{LeaderEpoch, Lsn, Now, Offset};
 
+/// A frame this long goes to the log whatever the log is doing: a flush costs the same up to about this size, and a batch that
+/// is larger than it should not share a body that must grow for it.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct OpenFrame {
@@ -38,7 +42,7 @@ impl OpenFrame {
 
 impl Shard {
     /// Bytes of the tail, the open frame included.
-    pub(super) fn tail_bytes(&self) -> u64 {
+    pub(crate) fn tail_bytes(&self) -> u64 {
         self.tail.bytes() + self.frame.bytes()
     }
 
@@ -47,6 +51,13 @@ impl Shard {
         let open = self.frame.bytes();
         let with = frame_bytes(self.frame.body.len() + entry::entry_bytes(batch_bytes));
         (self.tail.bytes() + open, with - open)
+    }
+
+    /// While the log makes an earlier frame durable, what is decided gathers in the open one: many small batches then share one
+    /// frame, hence one header and one page, where each would have had its own. The log's answer closes it, so it waits no longer
+    /// than it would have waited behind the flush under way.
+    pub(super) fn may_hold_frame(&self) -> bool {
+        self.release.is_log_busy() && self.frame.body.len() < HELD_BYTES_MAX && !self.failed
     }
 
     /// Closes the open frame if so many bytes more would make it longer than it should be.

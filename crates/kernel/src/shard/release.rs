@@ -78,6 +78,11 @@ impl Release {
         self.closed.is_empty() && self.waiting.is_empty()
     }
 
+    /// The log has a frame that it has not answered for.
+    pub(super) fn is_log_busy(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
     pub(super) fn closed(&mut self, closed: Closed) {
         self.closed.push_back(closed);
     }

@@ -183,6 +183,12 @@ fn run_refs(index: &SegmentIndex) -> Vec<(PartitionId, RunRef)> {
 }
 
 impl Shard {
+    /// There is a reason to begin a spill, and none is under way.
+    pub(crate) fn spill_is_due(&self, is_wanted: bool) -> bool {
+        let is_half_full = self.tail_bytes() >= self.config.tail_bytes_max / 2;
+        self.spill.job.is_none() && (is_half_full || is_wanted || self.spill.requested || self.merge.is_ready())
+    }
+
     /// Begins a spill if one is due; true when it did. Called when the open frame has just been closed, so that the state is that of the last closed
     /// frame.
     pub(crate) fn spill_start(&mut self, is_wanted: bool) -> bool {
@@ -191,8 +197,7 @@ impl Shard {
         }
         let cut = self.state.applied;
         let is_merged = self.merge.is_ready();
-        let is_due =
-            self.tail.bytes() >= self.config.tail_bytes_max / 2 || is_wanted || self.spill.requested || is_merged;
+        let is_due = self.spill_is_due(is_wanted);
         let requested = std::mem::take(&mut self.spill.requested);
         if !is_due || (cut <= self.spill.done_lsn && !is_merged) {
             return false;

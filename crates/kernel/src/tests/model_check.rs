@@ -280,6 +280,10 @@ impl Check {
             self.answered(ticket.0, asked, reply);
         }
         for index in 0..self.system.members.len() {
+            if self.system.members[index].shard.has_open_frame() {
+                // No log holds it yet.
+                continue;
+            }
             assert_eq!(self.system.replayed_hash(index), self.system.members[index].shard.state_hash(), "replay");
         }
     }
