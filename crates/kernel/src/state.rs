@@ -189,7 +189,7 @@ impl State {
             Record::ProducerForget { partition, producer } => {
                 let id = *partition;
                 if let Some(partition) = self.change(id, lsn)
-                    && let Some(known) = partition.producers.remove(producer)
+                    && let Some(known) = partition.producers.remove(*producer)
                 {
                     self.producer_count -= 1;
                     self.producers_idle.remove(&(known.indexed_ms, id, *producer));
@@ -273,8 +273,8 @@ impl State {
         let Some(mut partition) = self.partitions.remove(id) else { return };
         self.changes.dropped(&mut partition);
         self.producer_count -= partition.producers.len() as u64;
-        for (producer, known) in &partition.producers {
-            self.producers_idle.remove(&(known.indexed_ms, id, *producer));
+        for (producer, known) in partition.producers.iter() {
+            self.producers_idle.remove(&(known.indexed_ms, id, producer));
         }
         let topic = partition.hosted.topic;
         if let Some(hosted) = self.hosted.get_mut(&topic) {
@@ -346,10 +346,11 @@ impl State {
         (partition.start, partition.next) = (object.start, object.next);
         (partition.epochs, partition.producers) = (object.epochs, object.producers);
         self.producer_count += partition.producers.len() as u64;
-        for (producer, known) in &mut partition.producers {
+        let idle = &mut self.producers_idle;
+        partition.producers.each_mut(|producer, known| {
             known.indexed_ms = known.last_ms;
-            self.producers_idle.insert((known.last_ms, id, *producer));
-        }
+            idle.insert((known.last_ms, id, producer));
+        });
         self.partitions.insert(partition);
         Ok(())
     }

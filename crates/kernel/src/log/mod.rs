@@ -10,6 +10,7 @@
 pub mod append;
 pub mod locate;
 pub mod partition;
+pub mod partition_producers;
 pub mod producers;
 pub mod read;
 pub mod tail;

@@ -17,10 +17,10 @@
 //!   3. A batch leaves runs and tail only when the trim that removed it is durable.
 
 use crate::command::Compaction;
-use crate::log::producers::Producer;
+use crate::log::partition_producers::PartitionProducers;
 use crate::log::tail::TailEntry;
-use model::{HolderId, LeaderEpoch, Lsn, NamespaceId, Offset, PartitionId, ProducerId, ShardEpoch, TopicId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use model::{HolderId, LeaderEpoch, Lsn, NamespaceId, Offset, PartitionId, ShardEpoch, TopicId};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What a shard with partitions of a topic must know to act upon them. Shared by all of them.
@@ -68,7 +68,7 @@ pub struct Partition {
     pub next: Offset,
     /// Leader epochs under which something was appended, with the first offset of each.
     pub epochs: Vec<(LeaderEpoch, Offset)>,
-    pub producers: BTreeMap<ProducerId, Producer>,
+    pub producers: PartitionProducers,
 
     // Where the batches are: rebuilt at open.
     pub tail: VecDeque<TailEntry>,
@@ -97,7 +97,7 @@ impl Partition {
             start: Offset(0),
             next: Offset(0),
             epochs: Vec::new(),
-            producers: BTreeMap::new(),
+            producers: PartitionProducers::default(),
             tail: VecDeque::new(),
             tail_bytes: 0,
             runs: Vec::new(),

@@ -14,11 +14,11 @@
 
 use crate::error::PublishError;
 use crate::log::partition::Partition;
+use crate::log::partition_producers::PartitionProducers;
 use crate::reply::DescribedProducer;
 use model::batch::{Header, sequence_plus};
 use model::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// Batches remembered of a producer on a partition: as many as a Kafka producer keeps in flight.
 pub const SEQUENCED_MAX: usize = 5;
@@ -84,11 +84,11 @@ pub enum Verdict {
 }
 
 /// Decides by the rules above.
-pub fn decide(producers: &BTreeMap<ProducerId, Producer>, header: &Header) -> Verdict {
+pub fn decide(producers: &PartitionProducers, header: &Header) -> Verdict {
     if !header.idempotent() {
         return Verdict::Append;
     }
-    let Some(producer) = producers.get(&header.producer_id) else {
+    let Some(producer) = producers.get(header.producer_id) else {
         return Verdict::Append;
     };
     if header.producer_epoch < producer.epoch {
@@ -129,9 +129,9 @@ fn behind(sequence: i32, other: i32) -> bool {
 }
 
 /// The first of a partition's producers, by id.
-pub fn described(producers: &BTreeMap<ProducerId, Producer>, count_max: usize) -> Vec<DescribedProducer> {
-    let describe = |(id, producer): (&ProducerId, &Producer)| DescribedProducer {
-        id: *id,
+pub fn described(producers: &PartitionProducers, count_max: usize) -> Vec<DescribedProducer> {
+    let describe = |(id, producer): (ProducerId, &Producer)| DescribedProducer {
+        id,
         epoch: producer.epoch,
         last_sequence: producer.sequenced().last().map_or(-1, |batch| batch.last),
         last_ms: producer.last_ms,
@@ -140,23 +140,23 @@ pub fn described(producers: &BTreeMap<ProducerId, Producer>, count_max: usize) -
 }
 
 /// Folds an appended batch. True when its producer was not known; it is then to be indexed under the batch's time.
-pub(crate) fn record(producers: &mut BTreeMap<ProducerId, Producer>, header: &Header, appended_ms: u64) -> bool {
+pub(crate) fn record(producers: &mut PartitionProducers, header: &Header, appended_ms: u64) -> bool {
     if !header.idempotent() {
         return false;
     }
-    let (producer, is_new) = match producers.entry(header.producer_id) {
-        Entry::Occupied(entry) => (entry.into_mut(), false),
-        Entry::Vacant(entry) => {
-            (entry.insert(Producer { indexed_ms: appended_ms, ..Producer::new(header.producer_epoch) }), true)
-        }
+    let batch =
+        Sequenced { first: header.base_sequence, last: header.last_sequence(), base_offset: header.base_offset };
+    let Some(producer) = producers.get_mut(header.producer_id) else {
+        let mut producer = Producer { indexed_ms: appended_ms, ..Producer::new(header.producer_epoch) };
+        producer.push(batch, appended_ms);
+        producers.insert(header.producer_id, producer);
+        return true;
     };
     if producer.epoch != header.producer_epoch {
         *producer = Producer { indexed_ms: producer.indexed_ms, ..Producer::new(header.producer_epoch) };
     }
-    let batch =
-        Sequenced { first: header.base_sequence, last: header.last_sequence(), base_offset: header.base_offset };
     producer.push(batch, appended_ms);
-    is_new
+    false
 }
 
 /// Batches of unknown producers that were refused for want of room, or because their partition is not placed yet. Until the refused one comes again, later ones of the same
@@ -173,7 +173,7 @@ const GAPS_MAX: usize = 100_000;
 impl Gaps {
     /// A numbered batch was refused though nothing is wrong with it. `here` is its partition, if that is placed already.
     pub fn refused(&mut self, partition: PartitionId, here: Option<&Partition>, header: &Header) {
-        let known = here.and_then(|here| here.producers.get(&header.producer_id));
+        let known = here.and_then(|here| here.producers.get(header.producer_id));
         let follows = known.is_some_and(|known| known.epoch >= header.producer_epoch);
         if !header.idempotent() || follows || self.by_producer.len() >= GAPS_MAX {
             return;
@@ -225,13 +225,13 @@ mod tests {
     use model::batch::{NewRecord, Numbering, build};
 
     struct Log {
-        producers: BTreeMap<ProducerId, Producer>,
+        producers: PartitionProducers,
         next: u64,
     }
 
     impl Log {
         fn new() -> Log {
-            Log { producers: BTreeMap::new(), next: 0 }
+            Log { producers: PartitionProducers::default(), next: 0 }
         }
 
         fn offer(&mut self, epoch: i16, base_sequence: i32, count: usize) -> Verdict {

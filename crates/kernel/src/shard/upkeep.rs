@@ -128,7 +128,7 @@ impl Shard {
     fn forget_longest_idle(&mut self, before_ms: u64) {
         let Some((entered_ms, id, producer)) = self.state.producers_idle.pop_first() else { return };
         let partition = self.state.partitions.get_mut(id);
-        let Some(known) = partition.and_then(|partition| partition.producers.get_mut(&producer)) else { return };
+        let Some(known) = partition.and_then(|partition| partition.producers.get_mut(producer)) else { return };
         let last_ms = known.last_ms;
         if last_ms > entered_ms || last_ms >= before_ms {
             known.indexed_ms = last_ms;

@@ -163,6 +163,7 @@ fn figures_of_appending() {
     appends("100 partitions, 16 KiB, 4 a drain", 100, 4, 16 * 1024, false, big);
     appends("1 partition, 100 a drain, with spills", 1, 100, 100, false, 256 << 20);
     appends("10,000 partitions, 100 a drain, with spills", 10_000, 100, 100, false, 256 << 20);
+    appends("10,000 partitions, 1 KB, 100 a drain, numbered, with spills", 10_000, 100, 1_000, true, 256 << 20);
 }
 
 #[test]
@@ -190,6 +191,38 @@ fn figures_of_idle_partitions() {
         bench.longest.as_micros(),
     );
     println!("sizes: an effect {}, a command {}", size_of::<Effect>(), size_of::<Command>());
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn figures_of_a_producer_on_each_partition() {
+    const PARTITIONS: u32 = 100_000;
+    let mut bench = Bench::new(1 << 30);
+    bench.declare(1, PARTITIONS);
+    let mut sizes = vec![resident_bytes()];
+    for producer in 1..=3 {
+        for partition in 0..PARTITIONS {
+            let numbering =
+                Numbering { producer_id: ProducerId(producer), producer_epoch: ProducerEpoch(0), base_sequence: 0 };
+            let partition = PartitionId(u64::from(partition));
+            let publish =
+                Publish { partition, leader_epoch: None, batch: batch_of(10, numbering), origin: Origin::Kafka };
+            bench.shard.submit(bench.now, &ctx(1), Ticket(0), Command::Publish(publish));
+            if partition.0 % 100 == 99 {
+                bench.drain();
+            }
+        }
+        bench.shard.request_checkpoint(bench.now);
+        while !bench.shard.idle() {
+            bench.shard.handle_timeout(bench.now);
+            bench.drain();
+        }
+        sizes.push(resident_bytes());
+    }
+    let grown: Vec<u64> = sizes.windows(2).map(|pair| (pair[1] - pair[0]) / u64::from(PARTITIONS)).collect();
+    println!(
+        "bytes a partition that the first, second, third producer adds, its run and what spilling left included: {grown:?}"
+    );
 }
 
 #[test]

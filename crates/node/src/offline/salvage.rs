@@ -783,7 +783,7 @@ fn mend_catalog(shards: &mut [OneShard], directory: &Directory, report: &mut Sal
     let producer_next = shards
         .iter()
         .flat_map(|one| one.state.partitions.ids_from(PartitionId(0)).filter_map(|id| one.state.partitions.get(id)))
-        .filter_map(|partition| partition.producers.last_key_value())
+        .flat_map(|partition| partition.producers.iter())
         .map(|(producer, _)| producer.0.unsigned_abs() + 1)
         .max()
         .unwrap_or(0);

@@ -33,6 +33,7 @@ use crate::format::FormatError;
 use crate::format::v1::checkpoint::ObjectKey;
 use crate::format::v1::fields::{Fields, put_optional_u64, put_text};
 use crate::log::partition::{Hosted, HostedRow, Partition};
+use crate::log::partition_producers::PartitionProducers;
 use crate::log::producers::{Producer, SEQUENCED_MAX, Sequenced};
 use model::{LeaderEpoch, NamespaceId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, TopicId, varint};
 use std::collections::BTreeMap;
@@ -93,7 +94,7 @@ pub struct PartitionObject {
     pub start: Offset,
     pub next: Offset,
     pub epochs: Vec<(LeaderEpoch, Offset)>,
-    pub producers: BTreeMap<ProducerId, Producer>,
+    pub producers: PartitionProducers,
 }
 
 impl Compacted {
@@ -311,7 +312,7 @@ fn read_partition(id: PartitionId, fields: &mut Fields<'_>) -> PartitionObject {
     for _ in 0..fields.count(12) {
         epochs.push((LeaderEpoch(fields.i32()), Offset(fields.u64())));
     }
-    let mut producers = BTreeMap::new();
+    let mut producers = PartitionProducers::default();
     for _ in 0..fields.count(20) {
         let producer = ProducerId(fields.u64() as i64);
         let epoch = ProducerEpoch(fields.i16());
