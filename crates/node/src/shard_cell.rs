@@ -35,6 +35,9 @@ use std::task::Waker;
 const DRAIN_US_MAX: u64 = 200;
 /// Mail handled between two looks at the clock, and at most so much ends up in one frame.
 const MAIL_MAX: usize = 256;
+/// Partitions that count as one piece of mail when a topic is made, changed or removed: one takes about as long as a publish takes,
+/// divided by this. So a request for 100 topics of 100 partitions is some turns of a millisecond, with others' mail in between.
+const PARTITIONS_A_MAIL: usize = 8;
 /// Batches waiting in one mailbox; beyond, connections stop reading.
 pub const MAILBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -65,6 +68,34 @@ impl Mail {
         match self {
             Mail::Command { command: Command::Publish(publish), .. } => publish.batch.bytes().len(),
             _ => 0,
+        }
+    }
+
+    /// What it counts of `MAIL_MAX`.
+    fn weight(&self) -> usize {
+        let partitions = match self {
+            Mail::Command { command: Command::DeclareTopic(declare), .. } => declare.partition_count as usize,
+            Mail::Command { command: Command::AlterTopic(alter), .. } => alter.partition_count as usize,
+            Mail::Message { message: ShardMessage::Place { topic }, .. } => topic.partitions.len(),
+            Mail::Message { message: ShardMessage::Unplace { partitions }, .. } => partitions.len(),
+            _ => 0,
+        };
+        1 + partitions / PARTITIONS_A_MAIL
+    }
+}
+
+/// Takes the mail of one turn: the first piece whatever it weighs, others as long as they fit.
+fn take_turn(mailbox: &mut VecDeque<Mail>, mails: &mut Vec<Mail>) {
+    let mut left = MAIL_MAX;
+    while let Some(mail) = mailbox.front() {
+        let weight = mail.weight();
+        if weight > left && !mails.is_empty() {
+            break;
+        }
+        left = left.saturating_sub(weight);
+        mails.extend(mailbox.pop_front());
+        if left == 0 {
+            break;
         }
     }
 }
@@ -187,11 +218,7 @@ impl ShardCell {
         let mut now = node.clock.now();
         let mut mails: Vec<Mail> = Vec::new();
         let stopped = loop {
-            {
-                let mut mailbox = self.mailbox.lock();
-                let count = mailbox.len().min(MAIL_MAX);
-                mails.extend(mailbox.drain(..count));
-            }
+            take_turn(&mut self.mailbox.lock(), &mut mails);
             let was_empty = mails.is_empty();
             let mut bytes = 0;
             for mail in mails.drain(..) {
@@ -397,6 +424,33 @@ pub mod tests {
             matches!(replies.as_slice(), [Delivery::Reply(Ticket(1), Reply::Declared(Err(DeclareError::LogFailed)))]),
             "{replies:?}"
         );
+    }
+
+    #[test]
+    fn topics_of_many_partitions_are_made_in_turns_of_few() {
+        let Rig { node, .. } = rig();
+        let of = |partition_count: u32, count: usize| {
+            let mail = |_| match declare(&node, "t").1 {
+                Mail::Command { ctx, ticket, command: Command::DeclareTopic(declare) } => {
+                    let command = Command::DeclareTopic(DeclareTopic { partition_count, ..declare });
+                    Mail::Command { ctx, ticket, command }
+                }
+                other => other,
+            };
+            (0..count).map(mail).collect::<VecDeque<Mail>>()
+        };
+        let turns = |mut mailbox: VecDeque<Mail>| {
+            let mut turns = Vec::new();
+            while !mailbox.is_empty() {
+                let mut mails = Vec::new();
+                take_turn(&mut mailbox, &mut mails);
+                turns.push(mails.len());
+            }
+            turns
+        };
+        assert_eq!(turns(of(1, 300)), [256, 44], "small mail as much as ever");
+        assert_eq!(turns(of(100, 40)), [19, 19, 2]);
+        assert_eq!(turns(of(100_000, 2)), [1, 1], "the first whatever it weighs");
     }
 
     #[test]
