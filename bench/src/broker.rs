@@ -59,6 +59,8 @@ impl std::error::Error for StartError {}
 #[derive(Deserialize)]
 struct ReadyLine {
     kafka: Vec<ReadyListener>,
+    #[serde(default)]
+    http: Option<SocketAddr>,
 }
 
 #[derive(Deserialize)]
@@ -82,9 +84,9 @@ impl Starting {
     /// Waits for the ready line.
     pub fn ready(mut self, patience: Duration) -> Result<Broker, StartError> {
         match ready_line(&self.reader, patience) {
-            Ok(address) => {
+            Ok((address, http)) => {
                 let child = self.child.take().expect("taken here only");
-                Ok(Broker { child, address, started: self.started })
+                Ok(Broker { child, address, http, started: self.started })
             }
             Err(why) => {
                 // The pipe closes a moment before the process can be waited for.
@@ -116,6 +118,8 @@ impl Drop for Starting {
 pub struct Broker {
     child: Child,
     pub address: SocketAddr,
+    /// Metrics and health.
+    pub http: Option<SocketAddr>,
     /// When the process was started.
     pub started: Instant,
 }
@@ -184,7 +188,7 @@ impl Drop for Broker {
     }
 }
 
-fn ready_line(reader: &OwnedFd, patience: Duration) -> Result<SocketAddr, String> {
+fn ready_line(reader: &OwnedFd, patience: Duration) -> Result<(SocketAddr, Option<SocketAddr>), String> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let wait = Timespec::try_from(patience).map_err(|error| error.to_string())?;
     let mut waited = [PollFd::from_borrowed_fd(reader.as_fd(), PollFlags::IN)];
@@ -198,7 +202,8 @@ fn ready_line(reader: &OwnedFd, patience: Duration) -> Result<SocketAddr, String
         return Err("it ended before its ready line".to_owned());
     }
     let ready: ReadyLine = serde_json::from_str(&line).map_err(|error| format!("ready line {line:?}: {error}"))?;
-    ready.kafka.first().map(|listener| listener.address).ok_or_else(|| "it has no Kafka listener".to_owned())
+    let kafka = ready.kafka.first().ok_or_else(|| "it has no Kafka listener".to_owned())?;
+    Ok((kafka.address, ready.http))
 }
 
 #[cfg(test)]

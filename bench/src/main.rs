@@ -77,6 +77,9 @@ enum Command {
         /// Only groups whose names contain this; nothing is recorded
         #[arg(long, value_name = "PART")]
         only: Vec<String>,
+        /// Leaves the last data directory behind, for a look
+        #[arg(long)]
+        keep: bool,
     },
     /// What the machine can do at best: loopback, disk, memory
     Floors,
@@ -127,7 +130,7 @@ fn run(arguments: Arguments) -> Result<bool, String> {
         Command::Kafka { quick, only, alone, peer_only } => {
             kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only }).map(|()| true)
         }
-        Command::Scale { quick, only } => scale::run(scale::ScalePlan { quick, root, program, only }),
+        Command::Scale { quick, only, keep } => scale::run(scale::ScalePlan { quick, root, program, only, keep }),
         Command::Floors => {
             let folder = root.join("target").join("bench");
             let floors = floors::measure(&folder, floors::FloorPlan::QUICK).map_err(|error| error.to_string())?;

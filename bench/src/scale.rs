@@ -2,12 +2,13 @@
 //! The engine's bounds at size: 100,000 partitions in two shapes, 10 GB stored over 10,000 partitions, starts of all kinds.
 //!
 //! Owns: the order of things, the bounds. Must not know: how many topics are made at once or how load is spread (`load`), how a start is taken apart
-//! (`starts`), how it is shown (`table`).
+//! (`starts`), what the broker says of itself (`scrape`), how it is shown (`table`).
 //!
 //! A bound is one line in `bench/results/scale.jsonl`: the figure, and where there is a bound, whether it was kept. Times are of
 //! the whole way a client sees: from the start of the process, over its sockets.
 
 mod load;
+mod scrape;
 mod starts;
 pub mod table;
 
@@ -29,8 +30,10 @@ pub struct ScalePlan {
     pub quick: bool,
     pub root: PathBuf,
     pub program: PathBuf,
-    /// Only groups whose names contain one of these; all when empty. Then nothing is written.
+    /// Only groups whose names contain one of these; all when empty. Else nothing is recorded.
     pub only: Vec<String>,
+    /// Leaves the last data directory behind.
+    pub keep: bool,
 }
 
 /// Topics and partitions of each.
@@ -47,6 +50,11 @@ const SHAPES: [Shape; 2] = [
 ];
 /// What the stored bytes are spread over.
 const STORED: Shape = Shape { name: "stored", topics: 10, partitions: 1_000 };
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+const LOOKS_MAX: usize = 50;
+/// How long the idle broker is watched.
+const IDLE: Duration = Duration::from_secs(10);
 
 const CREATED_S_MAX: f64 = 60.0;
 const PARTITION_BYTES_MAX: f64 = 1024.0;
@@ -72,13 +80,32 @@ struct Holds {
 }
 
 impl Holds {
+    /// Two looks that agree: a connection that was closed is a file of the broker's until it has noticed.
     fn of(broker: &Broker) -> io::Result<Holds> {
         let pid = broker.pid();
-        Ok(Holds {
-            rss_bytes: process::resident_bytes(pid)?,
-            threads: process::entries(pid, "task")?,
-            files: process::entries(pid, "fd")?,
-        })
+        let look = || io::Result::Ok((process::entries(pid, "task")?, process::entries(pid, "fd")?));
+        let mut last = look()?;
+        for _ in 0..LOOKS_MAX {
+            std::thread::sleep(BETWEEN_LOOKS);
+            let next = look()?;
+            if next == last {
+                break;
+            }
+            last = next;
+        }
+        Ok(Holds { rss_bytes: process::resident_bytes(pid)?, threads: last.0, files: last.1 })
+    }
+}
+
+/// What others and the shard itself feel of something.
+struct Meanwhile {
+    others: load::Others,
+    before: scrape::Scrape,
+}
+
+impl Meanwhile {
+    fn begin(broker: &Broker, topic: &str) -> Result<Meanwhile, String> {
+        Ok(Meanwhile { others: load::Others::start(broker.address, topic), before: scrape::look(broker)? })
     }
 }
 
@@ -106,7 +133,10 @@ pub fn run(plan: ScalePlan) -> Result<bool, String> {
     bench.push(Line::Machine(results::machine(name, &bench.plan.root)))?;
     let outcome = bench.all(&folder);
     // Whatever happened, the next one needs the space.
-    let _ = fs::remove_dir_all(&folder);
+    match bench.plan.keep {
+        true => println!("kept: {}", folder.display()),
+        false => drop(fs::remove_dir_all(&folder)),
+    }
     outcome?;
     println!("{:.0} s in all", begin.elapsed().as_secs_f64());
     if let Some(results) = &bench.results {
@@ -221,9 +251,10 @@ impl Bench {
         let warm = Shape { name: "warm", topics: 1, partitions: 1 };
         load::create(&mut connection, |_| "warm".to_owned(), warm)?;
         load::spread(&broker, &["warm".to_owned()], 1, 1)?;
+        scrape::look(&broker)?;
         let before = Holds::of(&broker).map_err(said)?;
 
-        let others = load::Others::start(broker.address, "warm");
+        let meanwhile = Meanwhile::begin(&broker, "warm")?;
         let cpu = process::cpu_seconds(broker.pid()).map_err(said)?;
         let begin = Instant::now();
         load::create(&mut connection, |number| shape.topic(number), shape)?;
@@ -231,14 +262,14 @@ impl Bench {
         let cpu = process::cpu_seconds(broker.pid()).map_err(said)? - cpu;
         self.bound("created", created, "s", CREATED_S_MAX)?;
         self.figure("broker CPU for it", cpu, "s")?;
-        self.others("another connection's ListOffsets meanwhile", others)?;
+        self.meanwhile(&broker, meanwhile)?;
         let after = Holds::of(&broker).map_err(said)?;
         let grown = after.rss_bytes.saturating_sub(before.rss_bytes) as f64;
         self.bound("memory an idle partition", grown / f64::from(shape.count()), "bytes", PARTITION_BYTES_MAX)?;
         self.bound("threads more", after.threads.abs_diff(before.threads) as f64, "", 0.0)?;
         self.bound("open files more", after.files.abs_diff(before.files) as f64, "", 0.0)?;
 
-        let others = load::Others::start(broker.address, "warm");
+        let meanwhile = Meanwhile::begin(&broker, "warm")?;
         let begin = Instant::now();
         let (topics, partitions) = connection.metadata_of_all().map_err(|error| error.to_string())?;
         let seconds = begin.elapsed().as_secs_f64();
@@ -246,9 +277,9 @@ impl Bench {
             return Err(format!("Metadata tells of {partitions} partitions in {topics} topics"));
         }
         self.figure("Metadata of everything", seconds * 1e3, "ms")?;
-        self.others("another connection's ListOffsets meanwhile", others)?;
+        self.meanwhile(&broker, meanwhile)?;
 
-        let others = load::Others::start(broker.address, "warm");
+        let meanwhile = Meanwhile::begin(&broker, "warm")?;
         let begin = Instant::now();
         let produced = load::spread(&broker, &self.some_topics(shape), shape.partitions, 100)?;
         self.figure(
@@ -256,8 +287,16 @@ impl Bench {
             produced as f64 / begin.elapsed().as_secs_f64(),
             "records/s",
         )?;
-        self.others("another connection's ListOffsets meanwhile", others)?;
+        self.meanwhile(&broker, meanwhile)?;
         drop(connection);
+
+        let scrape = scrape::look(&broker)?;
+        self.figure("a look at /metrics", scrape.seconds * 1e3, "ms")?;
+        self.figure("- of", scrape.bytes as f64 / 1e3, "KB")?;
+        let ran = process::ran_seconds(broker.pid()).map_err(said)?;
+        std::thread::sleep(IDLE);
+        let ran = process::ran_seconds(broker.pid()).map_err(said)? - ran;
+        self.figure("broker CPU while idle", ran / IDLE.as_secs_f64() * 1e3, "ms a second")?;
 
         let begin = Instant::now();
         stop(broker)?;
@@ -268,7 +307,7 @@ impl Bench {
         broker.kill().map_err(said)?;
         let broker = self.restart(&plan, "after kill -9", shape)?;
         stop(broker)?;
-        fs::remove_dir_all(&plan.data_dir).map_err(said)
+        self.remove(&plan)
     }
 
     fn some_topics(&self, shape: Shape) -> Vec<String> {
@@ -286,10 +325,12 @@ impl Bench {
         Ok(restarted.broker)
     }
 
-    fn others(&mut self, what: &str, others: load::Others) -> Result<(), String> {
-        let times = others.stop()?;
-        self.figure(&format!("{what}: p50"), times.value_at_quantile(0.5) as f64 / 1e3, "ms")?;
-        self.figure(&format!("{what}: longest"), times.max() as f64 / 1e3, "ms")
+    fn meanwhile(&mut self, broker: &Broker, meanwhile: Meanwhile) -> Result<(), String> {
+        let times = meanwhile.others.stop()?;
+        let hold_s = scrape::look(broker)?.longest_hold_s(&meanwhile.before);
+        self.figure("- another connection meanwhile, p50", times.value_at_quantile(0.5) as f64 / 1e3, "ms")?;
+        self.figure("- the same, longest", times.max() as f64 / 1e3, "ms")?;
+        self.figure("- longest hold of the shard, at most", hold_s * 1e3, "ms")
     }
 
     fn stored(&mut self, folder: &Path, bytes: u64) -> Result<(), String> {
@@ -299,7 +340,7 @@ impl Bench {
         load::create(&mut connect(&broker)?, |number| STORED.topic(number), STORED)?;
         let topics: Vec<String> = (0..STORED.topics).map(|number| STORED.topic(number)).collect();
 
-        let others = load::Others::start(broker.address, &topics[0]);
+        let meanwhile = Meanwhile::begin(&broker, &topics[0])?;
         let cpu = process::cpu_seconds(broker.pid()).map_err(said)?;
         let begin = Instant::now();
         let writing = load::Writing::start(broker.address, &topics, STORED.partitions);
@@ -320,7 +361,7 @@ impl Bench {
         self.figure("most memory while producing", rss_bytes_max as f64 / 1e6, "MB")?;
         self.figure("threads", holds.threads as f64, "")?;
         self.figure("open files", holds.files as f64, "")?;
-        self.others("another connection's ListOffsets meanwhile", others)?;
+        self.meanwhile(&broker, meanwhile)?;
 
         // While the writers go on.
         broker.kill().map_err(said)?;
@@ -339,7 +380,14 @@ impl Bench {
         stop(broker)?;
         let broker = self.restart(&plan, "clean", STORED)?;
         stop(broker)?;
-        fs::remove_dir_all(&plan.data_dir).map_err(said)
+        self.remove(&plan)
+    }
+
+    fn remove(&self, plan: &BrokerPlan) -> Result<(), String> {
+        match self.plan.keep {
+            true => Ok(()),
+            false => fs::remove_dir_all(&plan.data_dir).map_err(|error| error.to_string()),
+        }
     }
 }
 
