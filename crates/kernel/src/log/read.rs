@@ -30,11 +30,11 @@ pub const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub enum Source {
     Now(ReadReply),
-    /// These consecutive blocks must be fetched first.
+    /// These blocks must be fetched first.
     Blocks(BlockRange),
 }
 
-/// Consecutive blocks of one run.
+/// Consecutive blocks of one run that stand back to back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRange {
     pub partition: PartitionId,
@@ -204,8 +204,8 @@ pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, byt
     Some(blocks_of_run(partition.id, run_ref, index, run, from, bytes_max.min(COLD_READ_BYTES_MAX)))
 }
 
-/// The blocks of a run from the one that `from` may stand in: as many as fit into `bytes_max`, so that none is read for nothing,
-/// and one at least.
+/// The blocks of a run from the one that `from` may stand in, as far as they stand back to back: as many as fit into `bytes_max`, so
+/// that none is read for nothing, and one at least.
 pub fn blocks_of_run(
     partition: PartitionId,
     run_ref: &RunRef,
@@ -217,7 +217,11 @@ pub fn blocks_of_run(
     let blocks = index.blocks_from(run, from);
     let mut bytes = 0;
     let mut count = 0;
+    let mut pos = blocks.first().map_or(0, |block| block.pos);
     for block in blocks {
+        if block.pos != pos {
+            break;
+        }
         // A block that begins before `from` may hold little from there on, so its bytes do not count.
         if block.first_offset >= from {
             bytes += u64::from(block.bytes);
@@ -225,7 +229,7 @@ pub fn blocks_of_run(
         if count > 0 && bytes > bytes_max {
             break;
         }
-        count += 1;
+        (pos, count) = (block.end(), count + 1);
     }
     let end = blocks.get(count).map_or(run_ref.end, |next| next.first_offset);
     BlockRange { partition, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end }
@@ -297,4 +301,32 @@ pub fn trim_to(
         next = header.next_offset();
     }
     Ok((start.map_or(Bytes::new(), |start| bytes.slice(start..end)), next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::v1::segment::PlacedWriter;
+    use model::ShardId;
+    use model::media::BlobKind;
+
+    #[test]
+    fn a_range_ends_where_the_next_block_stands_elsewhere() {
+        let name = BlobName { shard: ShardId(0), kind: BlobKind::Segment, number: 7 };
+        let mut writer = PlacedWriter::new(name, ShardEpoch(1), 10_000);
+        for (number, pos) in [1_000, 1_100, 1_300, 500].into_iter().enumerate() {
+            let offset = Offset(number as u64 * 10);
+            writer.push(PartitionId(3), &[1; 100], pos, (offset, offset.plus(9)), 0);
+        }
+        let (_, index) = writer.finish();
+        let run_ref = RunRef { segment: 7, run: 0, first: Offset(0), end: Offset(40) };
+        let mut at = Offset(0);
+        let mut pieces = Vec::new();
+        while at < run_ref.end {
+            let range = blocks_of_run(PartitionId(3), &run_ref, &index, &index.runs[0], at, COLD_READ_BYTES_MAX);
+            pieces.push((range.at(), range.bytes(), range.end.0));
+            at = range.end;
+        }
+        assert_eq!(pieces, [(1_000, 200, 20), (1_300, 100, 30), (500, 100, 40)]);
+    }
 }

@@ -335,7 +335,7 @@ impl Trailer {
             .filter(|trailer: &&[u8; HEAD_BYTES]| trailer.starts_with(&CHECKPOINT_MAGIC))
             .ok_or_else(|| FormatError::damaged(at, "no trailer stands at the end: the file is cut short"))?;
         head::check_seal(trailer, at)?;
-        head::check_version(head::u16_at(trailer, 8), head::u32_at(trailer, 16))?;
+        head::check_version(head::u16_at(trailer, 8), head::u32_at(trailer, 16), 0)?;
         let shard = ShardId(head::u32_at(trailer, 12));
         let stated = BlobName { shard, kind: BlobKind::Checkpoint, number: head::u64_at(trailer, 24) };
         if stated != name {

@@ -21,9 +21,6 @@ pub const VERSION: u16 = 1;
 pub const SEGMENT_MAGIC: [u8; 8] = *b"POLYSEG\x1a";
 /// First bytes of a checkpoint.
 pub const CHECKPOINT_MAGIC: [u8; 8] = *b"POLYCKP\x1a";
-/// Incompatible features understood: none yet.
-const INCOMPATIBLE_KNOWN: u32 = 0;
-
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHead {
@@ -85,7 +82,8 @@ impl FileHead {
             compatible: u32_at(bytes, 20),
             epoch: ShardEpoch(u32_at(bytes, 24)),
         };
-        check_version(head.version, head.incompatible)?;
+        // No feature of a head is known yet.
+        check_version(head.version, head.incompatible, 0)?;
         Ok(head)
     }
 
@@ -99,8 +97,9 @@ impl FileHead {
     }
 }
 
-pub(crate) fn check_version(version: u16, incompatible: u32) -> Result<(), FormatError> {
-    let unknown = incompatible & !INCOMPATIBLE_KNOWN;
+/// `known` are the incompatible features that this place may have.
+pub(crate) fn check_version(version: u16, incompatible: u32, known: u32) -> Result<(), FormatError> {
+    let unknown = incompatible & !known;
     if version > VERSION {
         Err(FormatError::Newer { feature: format!("format version {version}") })
     } else if unknown != 0 {

@@ -8,6 +8,9 @@
 //!   2. Runs and blocks cover the data area without holes: a run is the next one's start, so positions are not stored.
 //!   3. Every byte of the file is covered by exactly one checksum: head, blocks, sections, table, trailer.
 //!
+//! A *placed* segment (`segment/placed.rs`) is a footer behind bytes that somebody else laid out. Its footer is sorted and checked as any; its
+//! blocks stand where section 3 says, never over one another, and what stands between them is not the segment's.
+//!
 //! Layout (little-endian):
 //! ```text
 //! head 64 B (head.rs)
@@ -22,6 +25,7 @@
 //!                                 from the last offset before, less one varint | last - first offset varint | blocks varint
 //! section 2, blocks, a block each: first offset - that of the block before in its run (the first: nothing) varint
 //!                                 bytes varint | max timestamp - that of the block before, zigzag varint | crc32c u32
+//! section 3, places (with incompatible feature 1, and only then), a block each: position in the file varint
 //! ```
 
 use crate::format::FormatError;
@@ -42,13 +46,16 @@ pub const ALONE_BYTES: usize = BLOCK_BYTES / 2;
 const TABLE_ENTRY_BYTES: usize = 32;
 const SECTION_RUNS: u32 = 1;
 const SECTION_BLOCKS: u32 = 2;
+const SECTION_PLACES: u32 = 3;
 const SECTION_MUST_BE_UNDERSTOOD: u32 = 1;
+/// Incompatible feature of a trailer: the file has no head of its own, and its blocks stand where section 3 says.
+const FEATURE_PLACED: u32 = 1;
 
 /// What is kept in memory of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentIndex {
     pub number: u64,
-    /// Bytes of record batches.
+    /// Bytes of the data area: record batches, and in a placed segment what stands between them.
     pub data_bytes: u64,
     /// Bytes of the whole file.
     pub file_bytes: u64,
@@ -115,6 +122,11 @@ impl SegmentIndex {
 }
 
 impl Block {
+    /// Position of the byte behind it. Blocks that were read or written fit their file, so this does not overflow.
+    pub fn end(&self) -> u64 {
+        self.pos + u64::from(self.bytes)
+    }
+
     /// Checks the bytes read for this block of the segment `name`. Only bytes that pass are served.
     pub fn check(&self, name: BlobName, bytes: &[u8]) -> Result<(), Corrupt> {
         if planted(Bug::RottenBlockServed) {
@@ -257,7 +269,7 @@ impl SegmentWriter {
     pub fn finish(mut self) -> (Vec<Bytes>, SegmentIndex) {
         self.close_block();
         self.index.data_bytes = self.pos - DATA_START;
-        let footer = encode_footer(&self.head, &self.index);
+        let footer = encode_footer(&self.head, &self.index, false);
         self.index.file_bytes = self.pos + footer.len() as u64;
         self.staged.extend_from_slice(&footer);
         self.flush();
@@ -278,7 +290,7 @@ impl SegmentWriter {
     }
 }
 
-fn encode_footer(head: &FileHead, index: &SegmentIndex) -> Vec<u8> {
+fn encode_footer(head: &FileHead, index: &SegmentIndex, is_placed: bool) -> Vec<u8> {
     let mut runs = Vec::with_capacity(index.runs.len() * 8);
     let mut before: Option<&Run> = None;
     for run in &index.runs {
@@ -309,9 +321,15 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex) -> Vec<u8> {
     }
 
     let sections_at = DATA_START + index.data_bytes;
+    let mut places = Vec::new();
+    for block in index.blocks.iter().filter(|_| is_placed) {
+        varint::write_u64(&mut places, block.pos);
+    }
     let mut table = Vec::new();
-    let mut out = Vec::with_capacity(runs.len() + blocks.len() + 2 * TABLE_ENTRY_BYTES + HEAD_BYTES);
-    for (tag, section) in [(SECTION_RUNS, &runs), (SECTION_BLOCKS, &blocks)] {
+    let mut out = Vec::with_capacity(runs.len() + blocks.len() + places.len() + 3 * TABLE_ENTRY_BYTES + HEAD_BYTES);
+    let sections = [(SECTION_RUNS, &runs), (SECTION_BLOCKS, &blocks), (SECTION_PLACES, &places)];
+    let sections = &sections[..if is_placed { 3 } else { 2 }];
+    for (tag, section) in sections {
         table.extend_from_slice(&tag.to_le_bytes());
         table.extend_from_slice(&SECTION_MUST_BE_UNDERSTOOD.to_le_bytes());
         table.extend_from_slice(&(sections_at + out.len() as u64).to_le_bytes());
@@ -322,7 +340,8 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex) -> Vec<u8> {
     }
     let trailer = Trailer {
         name: head.name,
-        sections: 2,
+        is_placed,
+        sections: sections.len() as u16,
         sections_at,
         table_at: sections_at + out.len() as u64,
         runs: index.runs.len() as u32,
@@ -338,6 +357,8 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex) -> Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
     pub name: BlobName,
+    /// The file has no head of its own: blocks stand where a section says.
+    pub is_placed: bool,
     pub sections: u16,
     /// Where the data area ends and the footer begins.
     pub sections_at: u64,
@@ -354,7 +375,8 @@ impl Trailer {
         out[8..10].copy_from_slice(&head.version.to_le_bytes());
         out[10..12].copy_from_slice(&self.sections.to_le_bytes());
         out[12..16].copy_from_slice(&self.name.shard.0.to_le_bytes());
-        out[16..20].copy_from_slice(&head.incompatible.to_le_bytes());
+        let placed = if self.is_placed { FEATURE_PLACED } else { 0 };
+        out[16..20].copy_from_slice(&(head.incompatible | placed).to_le_bytes());
         out[20..24].copy_from_slice(&head.compatible.to_le_bytes());
         out[24..32].copy_from_slice(&self.name.number.to_le_bytes());
         out[32..40].copy_from_slice(&self.sections_at.to_le_bytes());
@@ -381,8 +403,10 @@ impl Trailer {
             ));
         }
         head::check_seal(bytes, at)?;
-        head::check_version(head::u16_at(bytes, 8), head::u32_at(bytes, 16))?;
+        let incompatible = head::u32_at(bytes, 16);
+        head::check_version(head::u16_at(bytes, 8), incompatible, FEATURE_PLACED)?;
         let trailer = Trailer {
+            is_placed: incompatible & FEATURE_PLACED != 0,
             name: BlobName {
                 shard: ShardId(head::u32_at(bytes, 12)),
                 kind: BlobKind::Segment,
@@ -406,6 +430,17 @@ impl Trailer {
             return Err(FormatError::damaged(at, "the trailer's positions do not fit the file"));
         }
         Ok(trailer)
+    }
+
+    /// What a placed segment's last 64 bytes say it is; `None` when they are not those of one.
+    pub fn placed_name(bytes: &[u8]) -> Option<BlobName> {
+        let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().filter(|bytes| bytes.starts_with(&SEGMENT_MAGIC))?;
+        let is_placed = head::check_seal(bytes, 0).is_ok() && head::u32_at(bytes, 16) & FEATURE_PLACED != 0;
+        is_placed.then_some(BlobName {
+            shard: ShardId(head::u32_at(bytes, 12)),
+            kind: BlobKind::Segment,
+            number: head::u64_at(bytes, 24),
+        })
     }
 
     /// Position and length of what [`decode_footer`] wants.
@@ -473,39 +508,59 @@ pub fn decode_sections<'a>(trailer: &Trailer, footer: &'a [u8]) -> Result<Vec<(S
 /// Reads the index out of the footer: the bytes at [`Trailer::footer`].
 pub fn decode_footer(trailer: &Trailer, footer: &[u8], file_bytes: u64) -> Result<SegmentIndex, FormatError> {
     let sections = decode_sections(trailer, footer)?;
-    let (runs, blocks) = known_sections(trailer, &sections)?;
-    assemble(trailer, runs, blocks, file_bytes)
+    let known = known_sections(trailer, &sections)?;
+    assemble(trailer, known, file_bytes)
+}
+
+/// What head and trailer of the segment `name` say together: whether it is one, and how to read it. A placed one has no head.
+pub fn check_head(head: &[u8], name: BlobName, trailer: Result<Trailer, FormatError>) -> Result<Trailer, FormatError> {
+    let is_known = head::kind_of(head).is_some();
+    match (FileHead::decode_named(head, name), trailer) {
+        (_, Ok(trailer)) if trailer.is_placed => Ok(trailer),
+        // Where no head is seen there may be none to be seen.
+        (Err(_), Err(error)) if !is_known => Err(error),
+        (Err(error), _) => Err(error),
+        (Ok(_), trailer) => trailer,
+    }
 }
 
 /// A section's bytes and where they stand in the file.
 type Placed<'a> = (u64, &'a [u8]);
 
-/// The sections of runs and of blocks. Another one that must be understood was written by a newer version.
-fn known_sections<'a>(
-    trailer: &Trailer,
-    sections: &[(Section, &'a [u8])],
-) -> Result<(Placed<'a>, Placed<'a>), FormatError> {
-    let (mut runs, mut blocks) = (None, None);
+/// The sections that an index is made of.
+struct Known<'a> {
+    runs: Placed<'a>,
+    blocks: Placed<'a>,
+    /// Of a placed segment.
+    places: Option<Placed<'a>>,
+}
+
+/// Finds them. Another one that must be understood was written by a newer version.
+fn known_sections<'a>(trailer: &Trailer, sections: &[(Section, &'a [u8])]) -> Result<Known<'a>, FormatError> {
+    let (mut runs, mut blocks, mut places) = (None, None, None);
     for (section, body) in sections {
         match section.tag {
             SECTION_RUNS => runs = Some((section.at, *body)),
             SECTION_BLOCKS => blocks = Some((section.at, *body)),
+            SECTION_PLACES if trailer.is_placed => places = Some((section.at, *body)),
             tag if section.must_be_understood => {
                 return Err(FormatError::Newer { feature: format!("segment section {tag}") });
             }
             _ => {}
         }
     }
-    let missing = || FormatError::damaged(trailer.table_at, "a segment has sections 1 and 2");
-    Ok((runs.ok_or_else(missing)?, blocks.ok_or_else(missing)?))
+    let missing = |what: &str| FormatError::damaged(trailer.table_at, what);
+    if trailer.is_placed && places.is_none() {
+        return Err(missing("a placed segment has section 3"));
+    }
+    let runs = runs.ok_or_else(|| missing("a segment has sections 1 and 2"))?;
+    let blocks = blocks.ok_or_else(|| missing("a segment has sections 1 and 2"))?;
+    Ok(Known { runs, blocks, places })
 }
 
-fn assemble(
-    trailer: &Trailer,
-    (runs_at, mut run_bytes): Placed<'_>,
-    (blocks_at, mut block_bytes): Placed<'_>,
-    file_bytes: u64,
-) -> Result<SegmentIndex, FormatError> {
+fn assemble(trailer: &Trailer, known: Known<'_>, file_bytes: u64) -> Result<SegmentIndex, FormatError> {
+    let ((runs_at, mut run_bytes), (blocks_at, mut block_bytes)) = (known.runs, known.blocks);
+    let mut places = known.places;
     let mut index = SegmentIndex {
         number: trailer.name.number,
         data_bytes: trailer.sections_at - DATA_START,
@@ -518,28 +573,34 @@ fn assemble(
     for _ in 0..trailer.runs {
         let run = read_run(&mut run_bytes, index.runs.last())
             .ok_or_else(|| FormatError::damaged(runs_at, format!("run {} makes no sense", index.runs.len())))?;
-        let run = Run { pos, block_first: index.blocks.len() as u32, ..run };
-        index.runs.push(run);
+        let mut run = Run { pos, block_first: index.blocks.len() as u32, ..run };
         let mut first_offset = None;
-        let (mut bytes, mut max_timestamp_ms) = (0, i64::MIN);
-        for _ in 0..run.block_count {
+        for number in 0..run.block_count {
+            if let Some((at, bytes)) = &mut places {
+                pos = varint::read_u64(bytes).ok_or_else(|| FormatError::damaged(*at, "a block has no place"))?;
+            }
+            if number == 0 {
+                run.pos = pos;
+            }
             let block = read_block(&mut block_bytes, &run, first_offset, pos, timestamp_before)
-                .filter(|block| block.pos + u64::from(block.bytes) <= trailer.sections_at)
+                .filter(|block| block.pos >= DATA_START && block.end() <= trailer.sections_at)
                 .ok_or_else(|| {
                     FormatError::damaged(blocks_at, format!("block {} makes no sense", index.blocks.len()))
                 })?;
-            pos += u64::from(block.bytes);
-            bytes += u64::from(block.bytes);
-            max_timestamp_ms = max_timestamp_ms.max(block.max_timestamp_ms);
+            pos = block.end();
+            run.bytes += u64::from(block.bytes);
+            run.max_timestamp_ms = run.max_timestamp_ms.max(block.max_timestamp_ms);
             (first_offset, timestamp_before) = (Some(block.first_offset), block.max_timestamp_ms);
             index.blocks.push(block);
         }
-        if let Some(run) = index.runs.last_mut() {
-            (run.bytes, run.max_timestamp_ms) = (bytes, max_timestamp_ms);
-        }
+        index.runs.push(run);
     }
-    let all_read = run_bytes.is_empty() && block_bytes.is_empty();
-    if !all_read || index.blocks.len() != trailer.blocks as usize || pos != trailer.sections_at {
+    let all_read = run_bytes.is_empty() && block_bytes.is_empty() && index.blocks.len() == trailer.blocks as usize;
+    let fits = match places {
+        Some((_, bytes)) => bytes.is_empty() && placed::is_apart(&index.blocks),
+        None => pos == trailer.sections_at,
+    };
+    if !all_read || !fits {
         return Err(FormatError::damaged(trailer.sections_at, "runs and blocks do not add up to the data"));
     }
     Ok(index)
@@ -584,8 +645,10 @@ fn read_block(bytes: &mut &[u8], run: &Run, before: Option<Offset>, pos: u64, ti
     Some(Block { first_offset, pos, bytes: length, crc: u32::from_le_bytes(*crc), max_timestamp_ms })
 }
 
+mod placed;
 mod salvage;
 
+pub use placed::PlacedWriter;
 pub use salvage::salvage_index;
 
 #[cfg(test)]

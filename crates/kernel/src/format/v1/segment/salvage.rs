@@ -5,7 +5,8 @@
 //!
 //! The head repeats what the trailer says, so it is not needed. In trailer, table and sections every single bit is tried until the
 //! checksum is right; the pieces are kept short, so that chance will not do it. The block list can be made again from the batches
-//! themselves, each a block of its own, as long as the run list says whose they are and which offsets they have.
+//! themselves, each a block of its own, as long as the run list says whose they are and which offsets they have (and, in a placed
+//! segment, the places where they stand).
 
 use super::*;
 use model::batch::{self, Header};
@@ -53,16 +54,20 @@ pub fn salvage_index(
         Err(error @ FormatError::Damaged { .. }) => error,
         whole => return whole.map(|index| (index, false)),
     };
-    let run_bytes = run_list(&trailer, &footer, table_from).ok_or(error)?;
-    walk(&trailer, run_bytes, file_bytes, read)
+    let good = |tag: u32| good_section(&trailer, &footer, table_from, tag);
+    // Without its places, where a placed segment's batches stand cannot be told.
+    let (Some(run_bytes), Some(places)) =
+        (good(SECTION_RUNS), good(SECTION_PLACES).or((!trailer.is_placed).then_some(&[])))
+    else {
+        return Err(error);
+    };
+    walk(&trailer, run_bytes, places, file_bytes, read)
 }
 
-/// The run list, if its checksum is right whatever else is not.
-fn run_list<'a>(trailer: &Trailer, footer: &'a [u8], table_from: usize) -> Option<&'a [u8]> {
-    let row = footer
-        .get(table_from..)?
-        .chunks_exact(TABLE_ENTRY_BYTES)
-        .find(|row| row.starts_with(&SECTION_RUNS.to_le_bytes()))?;
+/// A section, if its checksum is right whatever else is not.
+fn good_section<'a>(trailer: &Trailer, footer: &'a [u8], table_from: usize, tag: u32) -> Option<&'a [u8]> {
+    let row =
+        footer.get(table_from..)?.chunks_exact(TABLE_ENTRY_BYTES).find(|row| row.starts_with(&tag.to_le_bytes()))?;
     let word = |from: usize| u32::from_le_bytes([row[from], row[from + 1], row[from + 2], row[from + 3]]);
     let wide = |from: usize| u64::from(word(from)) | u64::from(word(from + 4)) << 32;
     let from = usize::try_from(wide(8).checked_sub(trailer.sections_at)?).ok()?;
@@ -74,6 +79,7 @@ fn run_list<'a>(trailer: &Trailer, footer: &'a [u8], table_from: usize) -> Optio
 fn walk(
     trailer: &Trailer,
     mut run_bytes: &[u8],
+    mut places: &[u8],
     file_bytes: u64,
     read: &mut dyn FnMut(u64, u64) -> Option<Bytes>,
 ) -> Result<(SegmentIndex, bool), FormatError> {
@@ -87,10 +93,14 @@ fn walk(
         let mut next = run.first_offset;
         let end = run.last_offset.0;
         while next.0 <= end {
+            if trailer.is_placed {
+                pos = varint::read_u64(&mut places).filter(|pos| *pos >= DATA_START).ok_or_else(nonsense)?;
+                run.pos = if run.block_count == 0 { pos } else { run.pos };
+            }
             let batch = next_batch(pos, trailer.sections_at, read).filter(|(header, _)| {
                 header.base_offset >= next
                     && header.next_offset().0 - 1 <= end
-                    && (pos > run.pos || header.base_offset == next)
+                    && (run.block_count > 0 || header.base_offset == next)
             });
             let Some((header, bytes)) = batch else {
                 // Whose the rest is cannot be told without the block list.
@@ -115,13 +125,15 @@ fn walk(
         }
         index.runs.push(run);
     }
-    Ok((index, pos != trailer.sections_at))
+    Ok((index, !trailer.is_placed && pos != trailer.sections_at))
 }
 
 /// The batch at `pos`, if its own checksum is right.
 fn next_batch(pos: u64, end: u64, read: &mut dyn FnMut(u64, u64) -> Option<Bytes>) -> Option<(Header, Bytes)> {
     let header = Header::read(&read(pos, batch::HEADER_BYTES as u64)?)?;
-    let fits = header.bytes >= batch::HEADER_BYTES && pos + header.bytes as u64 <= end && header.last_offset_delta >= 0;
+    let fits = header.bytes >= batch::HEADER_BYTES
+        && pos.checked_add(header.bytes as u64).is_some_and(|batch_end| batch_end <= end)
+        && header.last_offset_delta >= 0;
     // Below the bound no sum of an offset and a count overflows.
     let bytes = read(pos, header.bytes as u64).filter(|_| fits && header.base_offset.0 <= i64::MAX as u64)?;
     let good = bytes.len() == header.bytes && crc::crc32c(&bytes[batch::CRC_START..]) == header.crc;

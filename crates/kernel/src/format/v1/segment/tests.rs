@@ -31,9 +31,9 @@ fn write(pieces: &[Piece]) -> (Vec<u8>, SegmentIndex) {
 
 /// What `spill::segment_index::load` does, on bytes in memory.
 fn read(file: &[u8], name: BlobName) -> Result<SegmentIndex, FormatError> {
-    FileHead::decode_named(file, name)?;
     let length = file.len() as u64;
-    let trailer = Trailer::decode(&file[file.len() - HEAD_BYTES.min(file.len())..], name, length)?;
+    let trailer = Trailer::decode(&file[file.len() - HEAD_BYTES.min(file.len())..], name, length);
+    let trailer = check_head(file, name, trailer)?;
     let (at, bytes) = trailer.footer();
     decode_footer(&trailer, &file[at as usize..(at + bytes) as usize], length)
 }
@@ -155,6 +155,7 @@ fn with_sections(sections: &[(u32, u32, &[u8])], runs: u32, blocks: u32, data: &
     }
     let trailer = Trailer {
         name: NAME,
+        is_placed: false,
         sections: sections.len() as u16,
         sections_at,
         table_at: file.len() as u64,
@@ -358,4 +359,163 @@ fn the_bytes_of_version_1_stay() {
     let (file, index) = write(&pieces);
     assert_eq!(read(FIXTURE, NAME), Ok(index));
     assert_eq!(file, FIXTURE);
+}
+
+/// Bytes between the batches, and before them, that are none of the segment's.
+const BETWEEN: usize = 88;
+
+/// The pieces as somebody else may have written them: the last first, with other bytes around them.
+fn write_placed(pieces: &[Piece]) -> (Vec<u8>, SegmentIndex) {
+    let mut file = vec![0x5a; 4096];
+    let mut places = Vec::new();
+    for piece in pieces.iter().rev() {
+        places.push(file.len() as u64);
+        file.extend_from_slice(&piece.bytes);
+        file.extend_from_slice(&[0xa5; BETWEEN]);
+    }
+    let mut writer = PlacedWriter::new(NAME, EPOCH, file.len() as u64);
+    for (piece, pos) in pieces.iter().zip(places.into_iter().rev()) {
+        let offsets = (Offset(piece.base), Offset(piece.last));
+        writer.push(PartitionId(piece.partition), &piece.bytes, pos, offsets, piece.timestamp_ms);
+    }
+    let (footer, index) = writer.finish();
+    file.extend_from_slice(&footer);
+    (file, index)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_placed_segment_is_read_back_wherever_its_batches_stand(pieces in pieces()) {
+        let (file, index) = write_placed(&pieces);
+        prop_assert_eq!(read(&file, NAME), Ok(index.clone()));
+        prop_assert_eq!(index.file_bytes, file.len() as u64);
+        prop_assert_eq!(index.blocks.len(), pieces.len());
+        for (piece, block) in pieces.iter().zip(&index.blocks) {
+            prop_assert_eq!(block.first_offset.0, piece.base);
+            prop_assert_eq!(&file[block.pos as usize..block.end() as usize], piece.bytes.as_ref());
+            prop_assert_eq!(block.check(NAME, &piece.bytes), Ok(()));
+        }
+        for run in &index.runs {
+            let blocks = index.blocks_of(run);
+            prop_assert_eq!(run.pos, blocks[0].pos);
+            prop_assert_eq!(run.bytes, blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>());
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_placed_segment_that_matters_is_seen() {
+    let (file, index) = write_placed(&small());
+    let data_end = (DATA_START + index.data_bytes) as usize;
+    let owner = |at: usize| index.blocks.iter().find(|block| (block.pos..block.end()).contains(&(at as u64)));
+    let mut flipped = file.clone();
+    for at in (0..file.len()).filter(|at| *at % 16 == 0 || *at >= data_end) {
+        let bit = 1 << (at / 16 % 8);
+        flipped[at] ^= bit;
+        let read = read(&flipped, NAME);
+        if at < data_end {
+            assert_eq!(read.as_ref(), Ok(&index), "only the footer is looked at: byte {at}");
+            let bad: Vec<&Block> = index
+                .blocks
+                .iter()
+                .filter(|block| block.check(NAME, &flipped[block.pos as usize..block.end() as usize]).is_err())
+                .collect();
+            assert_eq!(bad, owner(at).into_iter().collect::<Vec<_>>(), "byte {at}");
+        } else {
+            assert!(matches!(read, Err(FormatError::Damaged { .. })), "byte {at}: {read:?}");
+        }
+        flipped[at] ^= bit;
+    }
+}
+
+#[test]
+fn a_placed_segment_whose_blocks_overlap_or_leave_the_area_is_refused() {
+    let mut section_runs = Vec::new();
+    for value in [4, 0, 9, 2] {
+        varint::write_u64(&mut section_runs, value);
+    }
+    let refused = |places: [u64; 2]| {
+        let mut section_blocks = Vec::new();
+        for distance in [None, Some(5)] {
+            distance.into_iter().for_each(|distance| varint::write_u64(&mut section_blocks, distance));
+            varint::write_u64(&mut section_blocks, 100);
+            varint::write_i64(&mut section_blocks, 0);
+            section_blocks.extend_from_slice(&[0; 4]);
+        }
+        let mut section_places = Vec::new();
+        places.iter().for_each(|place| varint::write_u64(&mut section_places, *place));
+        let sections = [(SECTION_RUNS, 1, &section_runs[..]), (SECTION_BLOCKS, 1, &section_blocks)];
+        let sections = [sections[0], sections[1], (SECTION_PLACES, 1, &section_places)];
+        let mut file = with_sections(&sections, 1, 2, &[7; 1_000]);
+        let at = file.len() - HEAD_BYTES;
+        file[at + 16] |= FEATURE_PLACED as u8;
+        let crc = crc::crc32c(&file[at..at + HEAD_BYTES - 4]);
+        file[at + HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        read(&file, NAME).map(|index| index.blocks.len())
+    };
+    assert_eq!(refused([64, 164]), Ok(2));
+    assert_eq!(refused([700, 500]), Ok(2));
+    for places in [[64, 163], [500, 401], [63, 300], [300, 965], [300, u64::MAX - 50]] {
+        assert!(matches!(refused(places), Err(FormatError::Damaged { .. })), "{places:?}");
+    }
+}
+
+#[test]
+fn one_flipped_bit_around_a_placed_segments_batches_costs_nothing() {
+    let pieces = batches();
+    let (file, index) = write_placed(&pieces);
+    let saved = |file: &[u8]| {
+        let read =
+            &mut |at: u64, bytes: u64| file.get(at as usize..)?.get(..bytes as usize).map(Bytes::copy_from_slice);
+        salvage_index(NAME, file.len() as u64, read)
+    };
+    let data_end = (DATA_START + index.data_bytes) as usize;
+    for at in (0..HEAD_BYTES).chain(data_end..file.len()) {
+        let mut flipped = file.clone();
+        flipped[at] ^= 1 << (at % 8);
+        assert_eq!(saved(&flipped), Ok((index.clone(), false)), "byte {at} bit {}", at % 8);
+    }
+    let section = |tag: u32| {
+        let trailer = Trailer::decode(&file[file.len() - HEAD_BYTES..], NAME, file.len() as u64).unwrap();
+        let (at, bytes) = trailer.footer();
+        let sections = decode_sections(&trailer, &file[at as usize..(at + bytes) as usize]).unwrap();
+        sections.iter().find(|(section, _)| section.tag == tag).unwrap().0.at as usize
+    };
+    // More than a bit of the block list: made again from the places and the batches.
+    let mut rotten = file.clone();
+    rotten[section(SECTION_BLOCKS) + 8..][..8].fill(0xee);
+    assert_eq!(saved(&rotten), Ok((index, false)));
+    // Of the places: where the batches stand is not known any more.
+    let mut rotten = file.clone();
+    rotten[section(SECTION_PLACES)..][..4].fill(0xee);
+    assert!(saved(&rotten).is_err());
+}
+
+#[test]
+fn a_placed_segment_under_another_name_or_cut_or_grown_is_refused() {
+    let (file, _) = write_placed(&small());
+    let other = BlobName { number: 78, ..NAME };
+    assert_eq!(
+        read(&file, other),
+        Err(FormatError::damaged(file.len() as u64 - 64, "the trailer says it is seg/03/000000000077"))
+    );
+    assert_eq!(Trailer::placed_name(&file[file.len() - HEAD_BYTES..]), Some(NAME));
+    let cuts = (file.len() - 2_000..file.len()).map(|length| file[..length].to_vec());
+    for file in cuts.chain([[file.as_slice(), &[0; 64]].concat()]) {
+        assert!(matches!(read(&file, NAME), Err(FormatError::Damaged { .. })), "{} bytes", file.len());
+    }
+}
+
+/// Made when placed segments came; never edited.
+const PLACED_FIXTURE: &[u8] = include_bytes!("../testdata/segment_placed.bin");
+
+#[test]
+fn the_bytes_of_a_placed_segment_stay() {
+    let mut pieces = small();
+    pieces.remove(2);
+    let (file, index) = write_placed(&pieces);
+    assert_eq!(read(PLACED_FIXTURE, NAME), Ok(index));
+    assert_eq!(file, PLACED_FIXTURE);
 }
