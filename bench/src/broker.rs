@@ -17,6 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// So small that a short load fills several segments and checkpoints, and that the slots of the log come around.
+pub const SMALL_SETTINGS: &[(&str, &str)] =
+    &[("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"), ("POLYLOG_WAL_SLOT_BYTES", "1MiB")];
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct BrokerPlan {

@@ -17,7 +17,7 @@ mod reader;
 mod sender;
 mod shared;
 
-use crate::broker::{Broker, BrokerPlan};
+use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
 use crate::wire::{Code, Connection, LATEST, WireError, now_ms};
 use bytes::Bytes;
 use committer::CommitterPlan;
@@ -56,13 +56,11 @@ struct Group {
     environment: &'static [(&'static str, &'static str)],
 }
 
-const SMALL: &[(&str, &str)] = &[("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"), ("POLYLOG_WAL_SLOT_BYTES", "1MiB")];
-
 const GROUPS: [Group; 4] = [
     Group { name: "default settings", arguments: &[], environment: &[] },
-    Group { name: "small tail", arguments: &[], environment: SMALL },
+    Group { name: "small tail", arguments: &[], environment: SMALL_SETTINGS },
     Group { name: "two shards", arguments: &["--shards", "2"], environment: &[] },
-    Group { name: "two shards, small tail", arguments: &["--shards", "2"], environment: SMALL },
+    Group { name: "two shards, small tail", arguments: &["--shards", "2"], environment: SMALL_SETTINGS },
 ];
 
 /// What came out.

@@ -108,25 +108,19 @@ fn run(arguments: Arguments) -> Result<bool, String> {
         None => root.join("target").join("release").join("polylog"),
     };
     match arguments.command {
-        Command::Kill { rounds, seed, planted } => {
-            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            kill::run(&kill::KillPlan {
-                rounds,
-                seed: seed.unwrap_or(u64::from(clock.subsec_nanos())),
-                program,
-                planted,
-                folder: root.join("target").join("torture"),
-            })
-        }
-        Command::Rot { count, seed } => {
-            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            rot::run(&rot::RotPlan {
-                count,
-                seed: seed.unwrap_or(u64::from(clock.subsec_nanos())),
-                program,
-                folder: root.join("target").join("torture"),
-            })
-        }
+        Command::Kill { rounds, seed, planted } => kill::run(&kill::KillPlan {
+            rounds,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            planted,
+            folder: root.join("target").join("torture"),
+        }),
+        Command::Rot { count, seed } => rot::run(&rot::RotPlan {
+            count,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            folder: root.join("target").join("torture"),
+        }),
         Command::Kafka { quick, only, alone, peer_only } => {
             kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only }).map(|()| true)
         }
@@ -149,6 +143,12 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             scale::table::write(&root).map(|()| true)
         }
     }
+}
+
+/// A seed for who gave none.
+fn clock_seed() -> u64 {
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::from(clock.subsec_nanos())
 }
 
 /// The workspace around the current directory.

@@ -5,7 +5,7 @@
 //! At the end the broker is killed, started, and killed again: a start makes what it found durable and proves it, so nothing that
 //! was acknowledged can be taken for the torn end of the last flush.
 
-use crate::broker::{Broker, BrokerPlan};
+use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
 use crate::wire::{Code, Connection, now_ms};
 use bytes::Bytes;
 use model::batch::{self, NewRecord, Numbering};
@@ -15,8 +15,6 @@ use std::path::Path;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So small that the load fills several segments and checkpoints, and log slots come around.
-const SMALL: &[(&str, &str)] = &[("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"), ("POLYLOG_WAL_SLOT_BYTES", "1MiB")];
 /// Acknowledged bytes in all.
 const LOAD_BYTES: u64 = 14 * 1024 * 1024;
 const BATCH_RECORDS_MAX: u64 = 60;
@@ -44,7 +42,7 @@ pub struct Written {
 /// How the broker is started on such a directory.
 pub fn broker(program: &Path, path: &Path, arguments: &[&str]) -> BrokerPlan {
     let mut plan = BrokerPlan::new(program, path);
-    plan.environment = SMALL.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    plan.environment = SMALL_SETTINGS.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     plan.arguments = arguments.iter().map(|word| word.to_string()).collect();
     plan
 }
