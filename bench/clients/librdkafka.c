@@ -4,10 +4,11 @@
 //
 //   librdkafka produce broker=HOST:PORT topic=T partitions=P records=N bytes=B [linger_ms=5] [batch_bytes=131072] [rd.NAME=VALUE]
 //   librdkafka replay  broker=...       topic=T partitions=P records=N [rd.NAME=VALUE]
-//   librdkafka latency broker=...       topic=T partitions=P rate=R seconds=S warm_seconds=W bytes=B [rd.NAME=VALUE]
+//   librdkafka latency broker=...       topic=T partitions=P rate=R seconds=S warm_seconds=W bytes=B begin_ns=N slice_ms=M [rd.NAME=VALUE]
 //
 // It prints one line of JSON. Times of `latency` run from the moment at which a record was due to be sent, so a broker that
-// stalls is charged for every record that had to wait. librdkafka's own settings are given as rd.NAME=VALUE.
+// stalls is charged for every record that had to wait. It sends for a slice and pauses for a slice, in turns, from begin_ns of the
+// monotonic clock on: somebody else measures the bare disk in the pauses. librdkafka's own settings are given as rd.NAME=VALUE.
 //
 // cc -O2 -o librdkafka librdkafka.c -lrdkafka -lpthread
 #define _GNU_SOURCE
@@ -22,11 +23,13 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { SETTINGS_MAX = 32, STRIPE_RECORDS = 64, CONSUME_BATCH = 4096 };
+enum { SETTINGS_MAX = 32, STRIPE_RECORDS = 64, CONSUME_BATCH = 4096, STALLS_MAX = 100, SLICES_MAX = 10000 };
+// A record that took longer counts as a stall; slow records due within as much of each other are one.
+static const uint64_t STALL_NS = 20000000u;
 
 struct plan {
     const char *broker, *topic;
-    long partitions, records, bytes, rate, seconds, warm_seconds, linger_ms, batch_bytes;
+    long partitions, records, bytes, rate, seconds, warm_seconds, linger_ms, batch_bytes, begin_ns, slice_ms;
     const char *setting_names[SETTINGS_MAX], *setting_values[SETTINGS_MAX];
     int setting_count;
 };
@@ -190,8 +193,16 @@ static int replay(const struct plan *plan) {
 
 // ---- end-to-end latency at a fixed rate ----
 
+struct stall {
+    uint64_t due_ns, last_due_ns, worst_ns;
+    long records;
+};
+
 struct arrivals {
     const struct plan *plan;
+    struct stall stalls[STALLS_MAX];
+    long stall_count;
+    uint64_t slice_worst_ns[SLICES_MAX];
     uint64_t *times_ns;
     long count, times_max;
     atomic_long received;
@@ -205,8 +216,22 @@ static void on_message(rd_kafka_message_t *message, void *opaque) {
     uint64_t due_ns, arrived_ns = now_ns();
     memcpy(&due_ns, message->payload, 8);
     atomic_fetch_add_explicit(&arrivals->received, 1, memory_order_relaxed);
-    if (due_ns >= arrivals->warm_until_ns && arrivals->count < arrivals->times_max)
-        arrivals->times_ns[arrivals->count++] = arrived_ns - due_ns;
+    if (due_ns < arrivals->warm_until_ns || arrivals->count >= arrivals->times_max) return;
+    uint64_t took_ns = arrived_ns - due_ns;
+    arrivals->times_ns[arrivals->count++] = took_ns;
+    const struct plan *plan = arrivals->plan;
+    uint64_t slice = (due_ns - (uint64_t)plan->begin_ns) / ((uint64_t)plan->slice_ms * 2000000u);
+    if (slice < SLICES_MAX && arrivals->slice_worst_ns[slice] < took_ns) arrivals->slice_worst_ns[slice] = took_ns;
+    if (took_ns <= STALL_NS) return;
+    struct stall *last = arrivals->stall_count ? &arrivals->stalls[arrivals->stall_count - 1] : NULL;
+    if (!last || due_ns - last->last_due_ns > STALL_NS) {
+        if (arrivals->stall_count == STALLS_MAX) return; // the percentiles still have it
+        last = &arrivals->stalls[arrivals->stall_count++];
+        *last = (struct stall){.due_ns = due_ns};
+    }
+    last->last_due_ns = due_ns;
+    last->records++;
+    if (took_ns > last->worst_ns) last->worst_ns = took_ns;
 }
 
 static void *receive(void *argument) {
@@ -240,7 +265,9 @@ static void print_times(const char *name, uint64_t *times_ns, long count) {
 static int latency(const struct plan *plan) {
     prctl(PR_SET_TIMERSLACK, 1000u); // the default of 50 us would be a quarter of the gap at 5,000/s
     long times_max = plan->rate * (plan->seconds + plan->warm_seconds + 1);
-    struct arrivals arrivals = {.plan = plan, .times_max = times_max};
+    static struct arrivals arrivals;
+    arrivals.plan = plan;
+    arrivals.times_max = times_max;
     struct acks acks = {.times_max = times_max};
     arrivals.times_ns = calloc((size_t)times_max, sizeof(uint64_t));
     acks.times_ns = calloc((size_t)times_max, sizeof(uint64_t));
@@ -251,13 +278,17 @@ static int latency(const struct plan *plan) {
     rd_kafka_topic_t *topic = open_topic(client, plan);
     unsigned char *bytes = payload(plan->bytes);
     while (!arrivals.ready) rd_kafka_poll(client, 10);
-    double cpu = own_cpu_seconds();
-    uint64_t begin_ns = now_ns(), gap_ns = 1000000000u / (uint64_t)plan->rate;
-    acks.warm_until_ns = begin_ns + (uint64_t)plan->warm_seconds * 1000000000u;
+    uint64_t begin_ns = (uint64_t)plan->begin_ns, gap_ns = 1000000000u / (uint64_t)plan->rate;
+    uint64_t slice_ns = (uint64_t)plan->slice_ms * 1000000u, slice_records = slice_ns / gap_ns;
+    if (now_ns() > begin_ns) fail("latency", "the agreed time to begin has passed");
+    acks.warm_until_ns = begin_ns + 2 * (uint64_t)plan->warm_seconds * 1000000000u;
     arrivals.warm_until_ns = acks.warm_until_ns;
+    while (now_ns() < begin_ns) rd_kafka_poll(client, 1);
+    double cpu = own_cpu_seconds();
     long sent = 0, total = plan->rate * (plan->seconds + plan->warm_seconds);
     while (sent < total) {
-        uint64_t due_ns = begin_ns + (uint64_t)sent * gap_ns;
+        uint64_t slice = (uint64_t)sent / slice_records;
+        uint64_t due_ns = begin_ns + slice * 2 * slice_ns + (uint64_t)sent % slice_records * gap_ns;
         rd_kafka_poll(client, 0);
         if (now_ns() < due_ns) {
             struct timespec due = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)};
@@ -280,7 +311,16 @@ static int latency(const struct plan *plan) {
            (long)acks.failed, missing, seconds, own_cpu_seconds() - cpu);
     print_times("end_to_end", arrivals.times_ns, arrivals.count);
     print_times("ack", acks.times_ns, acks.time_count);
-    printf("}\n");
+    printf(",\"stalls\":[");
+    for (long i = 0; i < arrivals.stall_count; i++) {
+        const struct stall *stall = &arrivals.stalls[i];
+        printf("%s{\"at_ms\":%.1f,\"ms\":%.2f,\"count\":%ld}", i ? "," : "", (double)(stall->due_ns - begin_ns) / 1e6,
+               (double)stall->worst_ns / 1e6, stall->records);
+    }
+    printf("],\"slice_worst_ms\":[");
+    for (long i = 0; i < SLICES_MAX && (uint64_t)i * slice_records < (uint64_t)total; i++)
+        printf("%s%.3f", i ? "," : "", (double)arrivals.slice_worst_ns[i] / 1e6);
+    printf("]}\n");
     return acks.failed != 0 || missing != 0;
 }
 
@@ -295,11 +335,11 @@ static long number(const char *name, const char *value) {
 
 int main(int count, char **arguments) {
     struct plan plan = {.topic = "bench", .partitions = 1, .records = 1000, .bytes = 1024, .rate = 1000, .seconds = 10,
-                        .warm_seconds = 2, .linger_ms = 5, .batch_bytes = 131072};
+                        .warm_seconds = 2, .linger_ms = 5, .batch_bytes = 131072, .slice_ms = 500};
     const struct { const char *name; long *value; } numbers[] = {
         {"partitions", &plan.partitions}, {"records", &plan.records}, {"bytes", &plan.bytes}, {"rate", &plan.rate},
         {"seconds", &plan.seconds}, {"warm_seconds", &plan.warm_seconds}, {"linger_ms", &plan.linger_ms},
-        {"batch_bytes", &plan.batch_bytes}};
+        {"batch_bytes", &plan.batch_bytes}, {"begin_ns", &plan.begin_ns}, {"slice_ms", &plan.slice_ms}};
     for (int i = 2; i < count; i++) {
         char *name = arguments[i], *value = strchr(name, '=');
         if (!value) fail(name, "name=value is expected");
@@ -321,8 +361,8 @@ int main(int count, char **arguments) {
         printf("%s\n", rd_kafka_version_str());
         return 0;
     }
-    if (!plan.broker || !plan.partitions || !plan.rate || plan.bytes < 8)
-        fail("arguments", "a broker, at least one partition, a rate, at least 8 bytes a record");
+    if (!plan.broker || !plan.partitions || !plan.rate || !plan.slice_ms || plan.bytes < 8)
+        fail("arguments", "a broker, at least one partition, a rate, a slice, at least 8 bytes a record");
     if (!strcmp(mode, "produce")) return produce(&plan);
     if (!strcmp(mode, "replay")) return replay(&plan);
     if (!strcmp(mode, "latency")) return latency(&plan);

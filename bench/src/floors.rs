@@ -32,6 +32,8 @@ impl FloorPlan {
         sequential_bytes: 2 << 30,
         memory_bytes: 256 << 20,
     };
+    /// The disk over so much that no cache in between holds it.
+    pub const FULL: FloorPlan = FloorPlan { sequential_bytes: 6 << 30, ..FloorPlan::QUICK };
 }
 
 /// Percentiles of one kind of operation, in microseconds.
@@ -100,7 +102,10 @@ impl Floors {
     /// Name and figure, for people.
     pub fn rows(&self) -> Vec<(String, String)> {
         let spread = |spread: &Spread| {
-            format!("p50 {:.0} us, p99 {:.0} us, {:.0}/s", spread.p50_us, spread.p99_us, spread.per_s)
+            format!(
+                "p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, {:.0}/s",
+                spread.p50_us, spread.p99_us, spread.p99_9_us, spread.per_s
+            )
         };
         vec![
             ("loopback, one connection, 64 KiB writes".into(), format!("{:.0} MB/s", self.loopback_mb_s)),

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Polylog beside Apache Kafka: the same clients, the same limits, the same machine, interleaved pairs in one run.
 //!
-//! Owns: the order of things. Must not know: how a figure is taken (`measure`), what is run (`workload`), how it is shown (`table`).
+//! Owns: the order of things, and how long they may take. Must not know: how a figure is taken (`measure`), what is run (`workload`), what is
+//! expected (`goals`), how it is shown (`table`).
 //!
 //! Polylog always runs on its default settings, so its acknowledgements mean "on disk". Apache Kafka's mean "in the page cache" on
 //! its defaults; where the table says "synced" the topic has `flush.messages=1`, which makes the two mean the same.
 
 pub mod apache;
+pub mod bare;
+pub mod crowd;
 pub mod generator;
+pub mod goals;
 pub mod measure;
 pub mod native_client;
 pub mod table;
@@ -22,16 +26,32 @@ use measure::Peer;
 use native_client::NativeClient;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use workload::{Client, FULL_FACTOR, Kind, WORKLOADS, Workload};
+use workload::{Client, Kind, Stage, WORKLOADS, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A quick run begins no further pair after this, so that the whole ends within ten minutes.
-const QUICK_TIME_MAX: Duration = Duration::from_secs(8 * 60);
+/// Until all partitions of a new topic have their leader: thousands of them take Apache Kafka a while.
+const TOPIC_PATIENCE: Duration = Duration::from_secs(300);
+/// A run makes only one pair of what comes after this, so that a quick one ends within ten minutes and a full one within forty.
+const QUICK_TIME_MAX: Duration = Duration::from_secs(7 * 60);
+const FULL_TIME_MAX: Duration = Duration::from_secs(33 * 60);
+/// And no second three pairs after this.
+const MORE_PAIRS_TIME_MAX: Duration = Duration::from_secs(20 * 60);
+/// Begins nothing after this.
+const QUICK_END: Duration = Duration::from_secs(9 * 60);
+const FULL_END: Duration = Duration::from_secs(40 * 60);
 /// Pairs of a workload; a full run takes as many again where the spread of either side passes [`SPREAD_MAX`].
 const PAIRS: u32 = 3;
 const SPREAD_MAX: f64 = 0.15;
+/// A start on an empty directory is looked at so often, its memory so long after the first answer.
+const STARTS: u32 = 3;
+const IDLE: Duration = Duration::from_secs(2);
+/// What a fresh Apache Kafka does unrecorded before a run of its own: a virtual machine of Java's kind needs it.
+const WARM_BYTES: u64 = 400_000_000;
+/// Deleted data is to be gone before the next run needs the space; the default is a minute.
+const APACHE_TOPIC: &[(&str, &str)] = &[("file.delete.delay.ms", "1000")];
+const APACHE_SYNCED_TOPIC: &[(&str, &str)] = &[("file.delete.delay.ms", "1000"), ("flush.messages", "1")];
 
 pub const POLYLOG: &str = "Polylog";
 pub const APACHE: &str = "Apache Kafka";
@@ -48,6 +68,10 @@ pub struct KafkaPlan {
     pub alone: bool,
     /// Without Polylog: proves the clients against the reference. Nothing is written.
     pub peer_only: bool,
+    /// For a look.
+    pub unrecorded: bool,
+    /// Of the row that writes without a pause.
+    pub bulk_gb: f64,
 }
 
 struct Bench {
@@ -55,8 +79,13 @@ struct Bench {
     begin: Instant,
     results: Option<Results>,
     client: Option<NativeClient>,
-    polylog: Option<Peer>,
-    apache: Option<Peer>,
+    /// Kafka's classes, where they can be had.
+    jars: Option<PathBuf>,
+    /// Where everything that a run needs lies, on the disk that is measured.
+    folder: PathBuf,
+    /// The brokers that are up.
+    polylog: Option<(Broker, Peer)>,
+    apache: Option<(ApacheKafka, Peer)>,
     runs: Vec<RunFigures>,
     topics: u32,
 }
@@ -70,55 +99,63 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
     let folder = plan.root.join("target").join("bench");
     let _ = fs::remove_dir_all(folder.join("data"));
     fs::create_dir_all(folder.join("data")).map_err(said)?;
-    let recorded = plan.only.is_empty() && !plan.alone && !plan.peer_only;
-    let name = if plan.quick { "kafka-quick" } else { "kafka" };
-    let path = plan.root.join("bench").join("results").join(format!("{name}.jsonl"));
+    let recorded = !plan.alone && !plan.peer_only && !plan.unrecorded;
+    let name = if plan.quick { table::QUICK } else { table::FULL };
+    let machine = results::machine(name, &plan.root);
     let mut bench = Bench {
         begin: Instant::now(),
-        results: if recorded { Some(Results::create(&path).map_err(said)?) } else { None },
+        results: None,
         client: None,
+        jars: None,
+        folder: folder.clone(),
         polylog: None,
         apache: None,
         runs: Vec::new(),
         topics: 0,
         plan,
     };
-    bench.push(Line::Machine(results::machine(name, &bench.plan.root)))?;
+    if recorded {
+        let path = bench.plan.root.join("bench").join("results").join(table::file_name(&machine));
+        bench.results = Some(Results::create(&path).map_err(said)?);
+    }
+    bench.push(Line::Machine(machine))?;
 
-    let jars = if bench.plan.alone {
-        Err("Polylog is measured alone".to_owned())
-    } else {
-        apache::fetch(&bench.plan.root.join("target").join("peers"))
-    };
+    if !bench.plan.alone {
+        match apache::fetch(&bench.plan.root.join("target").join("peers")) {
+            Ok(jars) => bench.jars = Some(jars),
+            Err(because) => bench.skip("Apache Kafka", &because)?,
+        }
+    }
     match NativeClient::build(&bench.plan.root.join("bench/clients/librdkafka.c"), &folder) {
         Ok(client) => bench.client = Some(client),
         Err(because) => bench.skip("workloads with librdkafka", &because)?,
     }
 
-    // The floors come first, while no broker is up; the disk's are taken once more at the end.
-    let floors = crate::floors::measure(&folder, crate::floors::FloorPlan::QUICK).map_err(said)?;
-    for (name, figure) in floors.rows() {
-        println!("floor: {name}: {figure}");
-    }
-    bench.push(Line::Floors(floors))?;
-
-    let broker = if bench.plan.peer_only { None } else { Some(bench.start_polylog(&folder)?) };
-    let apache = match jars {
-        Ok(jars) => Some(bench.start_apache(&jars, &folder)?),
-        Err(because) => {
-            bench.skip("Apache Kafka", &because)?;
-            None
+    // The floors come first, while no broker is up, and once more at the end.
+    bench.floors()?;
+    for stage in [Stage::Together, Stage::Kept, Stage::Alone] {
+        let groups: Vec<&[Workload]> = groups().filter(|group| group[0].stage == stage && bench.wants(group)).collect();
+        if groups.is_empty() {
+            continue;
         }
-    };
-    bench.warm()?;
-    bench.all_workloads()?;
-    drop(apache);
-    if let Some(broker) = broker {
-        let clean = broker.stop(Duration::from_secs(20)).map_err(said)?;
-        if !clean {
-            return Err("Polylog did not stop cleanly within 20 s".to_owned());
+        if stage == Stage::Alone {
+            for group in groups {
+                bench.pairs(group, None)?;
+            }
+            continue;
         }
+        bench.up(true, true)?;
+        if stage == Stage::Together {
+            bench.warm(&groups)?;
+        }
+        for group in groups {
+            let kept = if stage == Stage::Kept { bench.kept_topics(&group[0])? } else { Vec::new() };
+            bench.pairs(group, (stage == Stage::Kept).then_some(kept.as_slice()))?;
+        }
+        bench.down()?;
     }
+    bench.starts()?;
+    bench.floors()?;
     let _ = fs::remove_dir_all(folder.join("data"));
     println!("{:.0} s in all", bench.begin.elapsed().as_secs_f64());
     if let Some(results) = &bench.results {
@@ -126,6 +163,11 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
         table::write(&bench.plan.root)?;
     }
     Ok(())
+}
+
+/// A produce and what follows it share their topic.
+fn groups() -> impl Iterator<Item = &'static [Workload]> {
+    WORKLOADS.chunk_by(|_, next| next.follows())
 }
 
 impl Bench {
@@ -141,117 +183,185 @@ impl Bench {
         self.push(Line::Skipped { what: what.to_owned(), because: because.to_owned() })
     }
 
-    fn started(&mut self, broker: &str, pid: u32, first_answer: Duration) -> Result<(), String> {
-        let idle_rss_mb = process::resident_bytes(pid).map_err(|error| error.to_string())? as f64 / 1e6;
-        let first_answer_ms = first_answer.as_secs_f64() * 1e3;
-        println!("{broker}: first answer after {first_answer_ms:.0} ms, {idle_rss_mb:.0} MB");
-        self.push(Line::Start(StartFigures { broker: broker.to_owned(), first_answer_ms, idle_rss_mb }))
+    fn wants_name(&self, name: &str) -> bool {
+        self.plan.only.is_empty() || self.plan.only.iter().any(|part| name.contains(part))
     }
 
-    fn start_polylog(&mut self, folder: &Path) -> Result<Broker, String> {
-        let plan = BrokerPlan::new(&self.plan.program, &folder.join("data").join("polylog"));
-        let broker = Broker::start(&plan, PATIENCE).map_err(|error| error.to_string())?;
-        let mut connection = Connection::open(broker.address, PATIENCE).map_err(|error| error.to_string())?;
-        if let Some(api) = connection.first_unsupported().map_err(|error| error.to_string())? {
-            return Err(format!("Polylog does not speak {api:?} as the raw client does"));
+    fn wants(&self, group: &[Workload]) -> bool {
+        let can = group.iter().all(|workload| workload.client != Client::Librdkafka || self.client.is_some());
+        can && group.iter().any(|workload| self.wants_name(workload.name))
+    }
+
+    fn floors(&mut self) -> Result<(), String> {
+        use crate::floors::{FloorPlan, measure};
+        if self.results.is_none() {
+            return Ok(());
         }
-        self.started(POLYLOG, broker.pid(), broker.started.elapsed())?;
-        self.polylog = Some(Peer {
-            name: POLYLOG,
-            durable_at_ack: "synced to disk",
-            address: broker.address,
-            pid: broker.pid(),
-            topic_settings: &[],
-        });
-        Ok(broker)
+        let plan = if self.plan.quick { FloorPlan::QUICK } else { FloorPlan::FULL };
+        let floors = measure(&self.folder, plan).map_err(|error| error.to_string())?;
+        for (name, figure) in floors.rows() {
+            println!("floor: {name}: {figure}");
+        }
+        self.push(Line::Floors(floors))
     }
 
-    fn start_apache(&mut self, jars: &Path, folder: &Path) -> Result<ApacheKafka, String> {
-        let node = ApacheKafka::start(jars, &folder.join("data").join("apache-kafka"))
-            .map_err(|error| format!("Apache Kafka: {error}"))?;
-        self.started(APACHE, node.pid(), node.first_answer)?;
-        self.apache = Some(Peer {
-            name: APACHE,
-            durable_at_ack: "in the page cache",
-            address: node.address,
-            pid: node.pid(),
-            topic_settings: &[],
-        });
-        Ok(node)
+    /// Starts those of the two that are wanted, on empty directories.
+    fn up(&mut self, polylog: bool, apache: bool) -> Result<(), String> {
+        if polylog && !self.plan.peer_only {
+            let plan = BrokerPlan::new(&self.plan.program, &self.folder.join("data").join("polylog"));
+            let broker = Broker::start(&plan, PATIENCE).map_err(|error| error.to_string())?;
+            let mut connection = Connection::open(broker.address, PATIENCE).map_err(|error| error.to_string())?;
+            if let Some(api) = connection.first_unsupported().map_err(|error| error.to_string())? {
+                return Err(format!("Polylog does not speak {api:?} as the raw client does"));
+            }
+            let peer = Peer {
+                name: POLYLOG,
+                durable_at_ack: "synced to disk",
+                address: broker.address,
+                pid: broker.pid(),
+                data_dir: plan.data_dir,
+                topic_settings: &[],
+            };
+            self.polylog = Some((broker, peer));
+        }
+        if let (true, Some(jars)) = (apache, &self.jars) {
+            let data_dir = self.folder.join("data").join("apache-kafka");
+            let node = ApacheKafka::start(jars, &data_dir).map_err(|error| format!("Apache Kafka: {error}"))?;
+            let peer = Peer {
+                name: APACHE,
+                durable_at_ack: "in the page cache",
+                address: node.address,
+                pid: node.pid(),
+                data_dir,
+                topic_settings: APACHE_TOPIC,
+            };
+            self.apache = Some((node, peer));
+        }
+        Ok(())
+    }
+
+    /// Stops what is up and removes its data.
+    fn down(&mut self) -> Result<(), String> {
+        let said = |error: std::io::Error| error.to_string();
+        self.apache = None;
+        if let Some((broker, _)) = self.polylog.take()
+            && !broker.stop(Duration::from_secs(20)).map_err(said)?
+        {
+            return Err("Polylog did not stop cleanly within 20 s".to_owned());
+        }
+        fs::remove_dir_all(self.folder.join("data")).map_err(said)?;
+        fs::create_dir_all(self.folder.join("data")).map_err(said)
     }
 
     fn peers(&self) -> Vec<Peer> {
-        self.polylog.iter().chain(&self.apache).cloned().collect()
+        let polylog = self.polylog.iter().map(|(_, peer)| peer);
+        polylog.chain(self.apache.iter().map(|(_, peer)| peer)).cloned().collect()
+    }
+
+    /// A few starts on empty directories, in turns.
+    fn starts(&mut self) -> Result<(), String> {
+        if !self.wants_name("start") {
+            return Ok(());
+        }
+        for _ in 0..STARTS {
+            for is_polylog in [true, false] {
+                self.up(is_polylog, !is_polylog)?;
+                let (broker, pid, first_answer) = match (&self.polylog, &self.apache) {
+                    (Some((broker, _)), _) => {
+                        let mut connection =
+                            Connection::open(broker.address, PATIENCE).map_err(|error| error.to_string())?;
+                        connection.metadata(&[], false).map_err(|error| error.to_string())?;
+                        (POLYLOG, broker.pid(), broker.started.elapsed())
+                    }
+                    (None, Some((node, _))) => (APACHE, node.pid(), node.first_answer),
+                    (None, None) => continue,
+                };
+                std::thread::sleep(IDLE);
+                let idle_rss_mb = process::resident_bytes(pid).map_err(|error| error.to_string())? as f64 / 1e6;
+                let first_answer_ms = first_answer.as_secs_f64() * 1e3;
+                println!("{broker}: first answer after {first_answer_ms:.0} ms, {idle_rss_mb:.0} MB");
+                self.push(Line::Start(StartFigures { broker: broker.to_owned(), first_answer_ms, idle_rss_mb }))?;
+                self.down()?;
+            }
+        }
+        Ok(())
     }
 
     /// Both brokers do some of everything once, unrecorded: a virtual machine of Java's kind needs it.
-    fn warm(&mut self) -> Result<(), String> {
+    fn warm(&mut self, groups: &[&[Workload]]) -> Result<(), String> {
         for peer in self.peers() {
-            let mut topic = String::new();
-            for workload in WORKLOADS.iter().filter(|workload| !matches!(workload.kind, Kind::Latency { .. })) {
-                if workload.client == Client::Librdkafka && self.client.is_none() {
-                    continue;
+            for group in groups.iter().filter(|group| !matches!(group[0].kind, Kind::Latency { .. })) {
+                let topic = self.make_topic(&group[0], &peer)?;
+                for workload in *group {
+                    let records = workload.records(true, 1.0) / 4;
+                    self.measure(workload, records, &peer, &topic, 0)?;
                 }
-                let records = workload.records / 4;
-                if workload.kind == Kind::Produce {
-                    self.remove(&peer, &topic)?;
-                    topic = self.make_topic(workload, &peer)?;
-                }
-                measure::run(workload, records, &peer, &topic, self.client.as_ref(), &self.plan.root, 0)?;
+                self.remove(&peer, &topic)?;
             }
-            self.remove(&peer, &topic)?;
         }
         Ok(())
     }
 
-    fn all_workloads(&mut self) -> Result<(), String> {
-        let mut index = 0;
-        while index < WORKLOADS.len() {
-            // A produce and the replays behind it share their topic.
-            let replays = WORKLOADS[index + 1..].iter().take_while(|workload| workload.kind == Kind::Replay).count();
-            let group = &WORKLOADS[index..=index + replays];
-            index += group.len();
-            let wanted = |workload: &Workload| {
-                self.plan.only.is_empty() || self.plan.only.iter().any(|part| workload.name.contains(part))
-            };
-            if !group.iter().any(wanted)
-                || group.iter().any(|workload| workload.client == Client::Librdkafka && self.client.is_none())
-            {
-                continue;
-            }
-            self.pairs(group)?;
+    /// One topic a broker that stays through all pairs, and a first unrecorded run on it.
+    fn kept_topics(&mut self, workload: &Workload) -> Result<Vec<(&'static str, String)>, String> {
+        let mut topics = Vec::new();
+        for peer in self.peers() {
+            let begin = Instant::now();
+            let topic = self.make_topic(workload, &peer)?;
+            println!("{}: {} partitions after {:.1} s", peer.name, workload.partitions, begin.elapsed().as_secs_f64());
+            self.measure(workload, workload.records(true, 1.0), &peer, &topic, 0)?;
+            topics.push((peer.name, topic));
         }
-        Ok(())
+        Ok(topics)
     }
 
-    fn pairs(&mut self, group: &[Workload]) -> Result<(), String> {
+    fn pairs(&mut self, group: &[Workload], kept: Option<&[(&'static str, String)]>) -> Result<(), String> {
+        let (late, end) = if self.plan.quick { (QUICK_TIME_MAX, QUICK_END) } else { (FULL_TIME_MAX, FULL_END) };
         let mut pair = 0;
         loop {
-            let late = self.plan.quick && self.begin.elapsed() > QUICK_TIME_MAX;
-            let wanted = if self.plan.quick || !self.spread_is_wide(group) { PAIRS } else { 2 * PAIRS };
-            if pair >= wanted || (late && pair > 0) {
-                break;
+            let elapsed = self.begin.elapsed();
+            let more = !self.plan.quick && elapsed < MORE_PAIRS_TIME_MAX && self.spread_is_wide(group);
+            let wanted = match (elapsed > late, more) {
+                (true, _) => 1,
+                (_, true) => 2 * PAIRS,
+                _ => PAIRS,
+            };
+            if pair >= wanted {
+                return Ok(());
             }
-            if late {
-                return self.skip(group[0].name, "the quick run's time is over");
+            if elapsed > end {
+                return self.skip(group[0].name, "the run's time is over");
             }
             pair += 1;
-            let mut peers = self.peers();
+            let mut order = [POLYLOG, APACHE];
             if pair % 2 == 0 {
-                peers.reverse();
+                order.reverse();
             }
-            for peer in peers {
-                self.group_once(group, &peer, pair, None)?;
+            for broker in order {
+                match group[0].stage {
+                    Stage::Together => self.group_once(group, broker, pair)?,
+                    Stage::Kept => {
+                        let topics = kept.unwrap_or_default();
+                        let Some((_, topic)) = topics.iter().find(|(name, _)| *name == broker) else { continue };
+                        let Some(peer) = self.peers().into_iter().find(|peer| peer.name == broker) else { continue };
+                        self.recorded(&group[0], None, &peer, topic, pair)?;
+                    }
+                    Stage::Alone => {
+                        self.up(broker == POLYLOG, broker == APACHE)?;
+                        self.warm_alone(&group[0])?;
+                        self.group_once(group, broker, pair)?;
+                        self.down()?;
+                    }
+                }
             }
         }
-        if let (Some(records), Some(apache)) = (group[0].synced_peer_records, self.apache.clone()) {
-            let synced = Peer {
-                name: APACHE_SYNCED,
-                durable_at_ack: "synced to disk",
-                topic_settings: &[("flush.messages", "1")],
-                ..apache
-            };
-            self.group_once(&group[..1], &synced, 1, Some(records))?;
+    }
+
+    fn warm_alone(&mut self, workload: &Workload) -> Result<(), String> {
+        for peer in self.peers() {
+            let topic = self.make_topic(workload, &peer)?;
+            self.measure(workload, WARM_BYTES / workload.record_bytes, &peer, &topic, 0)?;
+            self.remove(&peer, &topic)?;
         }
         Ok(())
     }
@@ -270,21 +380,57 @@ impl Bench {
         })
     }
 
-    fn group_once(&mut self, group: &[Workload], peer: &Peer, pair: u32, records: Option<u64>) -> Result<(), String> {
-        let topic = self.make_topic(&group[0], peer)?;
+    /// A group on one broker; on Apache Kafka its first workload once more with a sync before each acknowledgement, where it asks for that.
+    fn group_once(&mut self, group: &[Workload], broker: &str, pair: u32) -> Result<(), String> {
+        let Some(peer) = self.peers().into_iter().find(|peer| peer.name == broker) else { return Ok(()) };
+        let topic = self.make_topic(&group[0], &peer)?;
         for workload in group {
-            // What earlier runs left dirty is written now and not during this one.
-            rustix::fs::sync();
-            std::thread::sleep(Duration::from_millis(if workload.kind == Kind::Replay { 200 } else { 1_000 }));
-            let factor = if self.plan.quick || matches!(workload.kind, Kind::Latency { .. }) { 1 } else { FULL_FACTOR };
-            let records = records.unwrap_or(workload.records * factor);
-            let run = measure::run(workload, records, peer, &topic, self.client.as_ref(), &self.plan.root, pair)
-                .map_err(|error| format!("{} on {}: {error}", workload.name, peer.name))?;
-            println!("{}", one_line(&run));
-            self.push(Line::Run(Box::new(run.clone())))?;
-            self.runs.push(run);
+            self.recorded(workload, None, &peer, &topic, pair)?;
         }
-        self.remove(peer, &topic)
+        self.remove(&peer, &topic)?;
+        if let (Some(records), APACHE) = (group[0].synced_peer_records, peer.name) {
+            let synced = Peer {
+                name: APACHE_SYNCED,
+                durable_at_ack: "synced to disk",
+                topic_settings: APACHE_SYNCED_TOPIC,
+                ..peer
+            };
+            let topic = self.make_topic(&group[0], &synced)?;
+            self.recorded(&group[0], Some(records), &synced, &topic, pair)?;
+            self.remove(&synced, &topic)?;
+        }
+        Ok(())
+    }
+
+    fn recorded(
+        &mut self,
+        workload: &Workload,
+        records: Option<u64>,
+        peer: &Peer,
+        topic: &str,
+        pair: u32,
+    ) -> Result<(), String> {
+        // What earlier runs left dirty is written now and not during this one.
+        rustix::fs::sync();
+        std::thread::sleep(Duration::from_millis(if workload.follows() { 200 } else { 1_000 }));
+        let records = records.unwrap_or(workload.records(self.plan.quick, self.plan.bulk_gb));
+        let run = self.measure(workload, records, peer, topic, pair)?;
+        println!("{}", one_line(&run));
+        self.push(Line::Run(Box::new(run.clone())))?;
+        self.runs.push(run);
+        Ok(())
+    }
+
+    fn measure(
+        &self,
+        workload: &Workload,
+        records: u64,
+        peer: &Peer,
+        topic: &str,
+        pair: u32,
+    ) -> Result<RunFigures, String> {
+        measure::run(workload, records, peer, topic, self.client.as_ref(), &self.folder, pair)
+            .map_err(|error| format!("{} on {}: {error}", workload.name, peer.name))
     }
 
     fn make_topic(&mut self, workload: &Workload, peer: &Peer) -> Result<String, String> {
@@ -292,16 +438,24 @@ impl Bench {
         let topic = format!("{}-{}", workload.name, self.topics);
         with_connection(peer.address, |connection| {
             connection.create_topic(&topic, workload.partitions, peer.topic_settings)?;
-            // Apache Kafka answers before every partition has its leader, and lists leaders that do not know it yet.
+            // Apache Kafka answers before every partition has its leader, and lists leaders that do not know it yet; a fresh one gives out
+            // no producer ids at first.
             let begin = Instant::now();
+            let waits = |error: WireError| {
+                let WireError::Refused { code, .. } = &error else { return Err(error) };
+                if !code.coordinator_busy() || begin.elapsed() > TOPIC_PATIENCE {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                Ok(())
+            };
             for partition in 0..workload.partitions {
                 while let Err(error) = connection.list_offset(&topic, partition, LATEST) {
-                    let WireError::Refused { code, .. } = &error else { return Err(error) };
-                    if !code.retriable() || begin.elapsed() > PATIENCE {
-                        return Err(error);
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
+                    waits(error)?;
                 }
+            }
+            while let Err(error) = connection.init_producer_id() {
+                waits(error)?;
             }
             Ok(())
         })?;
@@ -309,9 +463,6 @@ impl Bench {
     }
 
     fn remove(&self, peer: &Peer, topic: &str) -> Result<(), String> {
-        if topic.is_empty() {
-            return Ok(());
-        }
         with_connection(peer.address, |connection| connection.delete_topic(topic))
     }
 }
@@ -334,8 +485,13 @@ fn one_line(run: &RunFigures) -> String {
             times.p99_9_ms
         )
     });
+    let cold = run.cold_mb_per_s.map_or(String::new(), |rate| format!(", the reader {rate:.0} MB/s"));
+    let beside = run.bare_sync.map_or(cold, |bare| {
+        let stalls = run.stalls.len();
+        format!(", bare sync p99 {:.2} p99.9 {:.2} ms, {stalls} stalls", bare.p99_ms, bare.p99_9_ms)
+    });
     format!(
-        "{} #{} {}: {:.0} k/s, {:.0} MB/s, CPU {:.2} broker / {:.2} client, RSS {:.0} MB, {:.1} bytes to the disk a byte{latency}{}",
+        "{} #{} {}: {:.0} k/s, {:.0} MB/s, CPU {:.2} broker / {:.2} client, RSS {:.0} MB, {:.1} bytes to the disk a byte{latency}{beside}{}",
         run.workload,
         run.pair,
         run.broker,
@@ -345,6 +501,6 @@ fn one_line(run: &RunFigures) -> String {
         run.client_cpu_s_per_million,
         run.rss_mb,
         run.device_written_per_byte,
-        if run.disturbed { " (disturbed)" } else { "" }
+        if run.disturbed { " (disturbed)" } else { "" },
     )
 }

@@ -59,9 +59,15 @@ enum Command {
         /// Within ten minutes
         #[arg(long)]
         quick: bool,
-        /// Only workloads whose names contain this; nothing is recorded
+        /// Only workloads whose names contain this (and what shares their topic); the table keeps its other rows
         #[arg(long, value_name = "PART")]
         only: Vec<String>,
+        /// How much the bulk row writes [default: 10; 1 with --quick]; both brokers need that and half as much again on the disk, in turns
+        #[arg(long, value_name = "GB")]
+        bulk_gb: Option<f64>,
+        /// For a look: nothing is recorded
+        #[arg(long)]
+        unrecorded: bool,
         /// Polylog alone; nothing is recorded
         #[arg(long)]
         alone: bool,
@@ -121,8 +127,10 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             program,
             folder: root.join("target").join("torture"),
         }),
-        Command::Kafka { quick, only, alone, peer_only } => {
-            kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only }).map(|()| true)
+        Command::Kafka { quick, only, bulk_gb, unrecorded, alone, peer_only } => {
+            let bulk_gb = bulk_gb.unwrap_or(if quick { 1.0 } else { 10.0 });
+            kafka::run(kafka::KafkaPlan { quick, only, root, program, alone, peer_only, unrecorded, bulk_gb })
+                .map(|()| true)
         }
         Command::Scale { quick, only, keep } => scale::run(scale::ScalePlan { quick, root, program, only, keep }),
         Command::Floors => {

@@ -63,6 +63,32 @@ pub fn device_written_bytes(folder: &Path) -> io::Result<u64> {
     sectors.map(|sectors| sectors * 512).ok_or_else(|| malformed("/proc/diskstats"))
 }
 
+/// Bytes that a process has caused to be written, as the kernel counts them when pages become dirty or are written past the cache. For a
+/// process that writes through the page cache it counts every page of a large folio when one of them is touched: an upper bound.
+pub fn written_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let bytes = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    bytes.and_then(|bytes| bytes.trim().parse().ok()).ok_or_else(|| malformed("/proc/PID/io"))
+}
+
+/// Takes a file, or all files under a folder, out of the page cache. Files that vanish meanwhile are none.
+pub fn forget_pages(path: &Path) -> io::Result<()> {
+    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            forget_pages(&entry?.path())?;
+        }
+        return Ok(());
+    }
+    match fs::File::open(path) {
+        Ok(file) => {
+            file.sync_all()?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
+        }
+        Err(error) => gone(error),
+    }
+}
+
 /// Memory of the whole machine.
 pub fn machine_memory_bytes() -> io::Result<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo")?, "MemTotal:").ok_or_else(|| malformed("/proc/meminfo"))

@@ -75,8 +75,34 @@ pub struct RunFigures {
     pub end_to_end: Option<Times>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ack: Option<Times>,
+    /// What the broker's process wrote for each byte of records, by `/proc/PID/io`: see [`crate::process::written_bytes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_written_per_byte: Option<f64>,
+    /// What a reader of old data beside the producers got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_mb_per_s: Option<f64>,
+    /// A bare 4 KiB write and `fdatasync` at the same pace, in the pauses of this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bare_sync: Option<Times>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalls: Vec<Stall>,
     /// True when others and steal took more than the rule allows: left out of medians.
     pub disturbed: bool,
+}
+
+/// A time over 20 ms in a run that keeps a rate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stall {
+    /// The broker's, or the bare loop's.
+    pub bare: bool,
+    /// Since the beginning of the run, pauses counted.
+    pub at_ms: f64,
+    /// The longest wait.
+    pub ms: f64,
+    /// Records, or writes, that waited over 20 ms.
+    pub count: u64,
+    /// The longest time of the other in its slices before and after.
+    pub other_ms: f64,
 }
 
 /// A figure of the engine at size, and the bound that it is to keep.

@@ -15,8 +15,9 @@ pub mod groups;
 use codec::{Decoder, Encoder, Malformed};
 use model::batch::{self, Header, Records};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// No answer of a broker under test is larger: what announces more is taken for garbage.
@@ -231,7 +232,7 @@ impl Default for FetchBounds {
 
 /// One connection.
 pub struct Connection {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
     next_number: i32,
     oldest_number: i32,
     answer: Vec<u8>,
@@ -245,12 +246,18 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
+        let stream = BufReader::new(stream);
         Ok(Connection { stream, next_number: 0, oldest_number: 0, answer: Vec::new(), request: Encoder::default() })
     }
 
     /// Requests sent and not yet answered.
     pub fn under_way(&self) -> i32 {
         self.next_number.wrapping_sub(self.oldest_number)
+    }
+
+    /// True when bytes of the next answer have been read from the socket already: a poll would not tell.
+    pub fn has_read_ahead(&self) -> bool {
+        !self.stream.buffer().is_empty()
     }
 
     fn begin(&mut self, api: Api) -> &mut Encoder {
@@ -264,7 +271,7 @@ impl Connection {
     fn send(&mut self) -> io::Result<()> {
         let length = i32::try_from(self.request.bytes.len() - 4).expect("a request fits 32 bits");
         self.request.bytes[..4].copy_from_slice(&length.to_be_bytes());
-        self.stream.write_all(&self.request.bytes)
+        self.stream.get_mut().write_all(&self.request.bytes)
     }
 
     /// Takes the next answer's bytes. The answer's number must be the oldest that is under way.
@@ -496,6 +503,12 @@ impl Connection {
         let code = read().map_err(|Malformed(why)| WireError::Malformed { api: Api::Fetch, why })?;
         code.check(Api::Fetch)?;
         Ok(fetched)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
     }
 }
 

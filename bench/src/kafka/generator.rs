@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use model::batch::{self, NewRecord, Numbering};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,11 @@ pub struct ProduceLoad {
     /// Requests under way on one connection.
     pub in_flight_max: i32,
     pub batch_records: u32,
+    /// Partitions that one request has a batch for.
+    pub partitions_a_request: i32,
     pub record_bytes: usize,
     pub idempotent: bool,
-    /// Of all connections together, rounded up to whole batches.
+    /// Of all connections together, rounded up to whole requests.
     pub records: u64,
 }
 
@@ -94,9 +97,10 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
         connections.push((connection, producer));
     }
     let begin = Instant::now();
-    let batches = load.records.div_ceil(u64::from(load.batch_records));
+    let request_records = u64::from(load.batch_records) * u64::from(load.partitions_a_request.unsigned_abs());
+    let requests = load.records.div_ceil(request_records);
     let count = u64::from(load.connections);
-    let shares = (0..count).map(|index| batches / count + u64::from(index < batches % count));
+    let shares = (0..count).map(|index| requests / count + u64::from(index < requests % count));
     let outcomes: Vec<Result<Histogram<u64>, WireError>> = thread::scope(|scope| {
         let running: Vec<_> = connections
             .into_iter()
@@ -113,17 +117,19 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
     for outcome in outcomes {
         answer_us.add(outcome?).expect("the same bounds");
     }
-    Ok(LoadOutcome { records: batches * u64::from(load.batch_records), seconds, answer_us })
+    Ok(LoadOutcome { records: requests * request_records, seconds, answer_us })
 }
 
 fn produce_on(
     mut connection: Connection,
     producer: (i64, i16),
     index: i32,
-    batches: u64,
+    requests: u64,
     load: &ProduceLoad,
 ) -> Result<Histogram<u64>, WireError> {
-    let mut template = Template::new(load.batch_records, load.record_bytes);
+    let together = load.partitions_a_request;
+    let mut templates: Vec<Template> =
+        (0..together).map(|_| Template::new(load.batch_records, load.record_bytes)).collect();
     let mut sequences = vec![0i32; load.partitions as usize];
     let mut sent_at = VecDeque::new();
     let mut produced = Vec::new();
@@ -135,21 +141,22 @@ fn produce_on(
         }
         match produced.iter().find(|part| part.error != Code::NONE) {
             Some(part) => Err(WireError::Refused { api: wire::Api::Produce, code: part.error }),
-            None => Ok(()),
+            None if produced.len() == together as usize => Ok(()),
+            None => Err(WireError::Malformed { api: wire::Api::Produce, why: "not as many partitions as were sent" }),
         }
     };
-    for number in 0..batches {
+    for number in 0..requests {
         // Connections start at different partitions and each goes round all of them.
-        let partition = ((number + index as u64) % load.partitions as u64) as i32;
-        let sequence = &mut sequences[partition as usize];
-        let bytes = if load.idempotent {
-            let bytes = template.stamp(producer, *sequence);
+        let first = (number + index as u64) * together as u64;
+        let mut batches = Vec::with_capacity(templates.len());
+        for (place, template) in (first..).zip(&mut templates) {
+            let partition = (place % load.partitions as u64) as i32;
+            let sequence = &mut sequences[partition as usize];
+            let bytes = if load.idempotent { template.stamp(producer, *sequence) } else { template.bytes() };
             *sequence = batch::sequence_plus(*sequence, load.batch_records as i32);
-            bytes
-        } else {
-            &template.bytes
-        };
-        connection.send_produce(&load.topic, -1, &[(partition, bytes)])?;
+            batches.push((partition, bytes));
+        }
+        connection.send_produce(&load.topic, -1, &batches)?;
         sent_at.push_back(Instant::now());
         while connection.under_way() >= load.in_flight_max {
             take(&mut connection, &mut sent_at)?;
@@ -159,6 +166,38 @@ fn produce_on(
         take(&mut connection, &mut sent_at)?;
     }
     Ok(answer_us)
+}
+
+/// Reads a topic from its start, and again, until `ended`: bytes of batches.
+pub fn read_until(address: SocketAddr, topic: &str, partitions: i32, ended: &AtomicBool) -> Result<u64, WireError> {
+    let mut connection = Connection::open(address, PATIENCE)?;
+    let mut positions: Vec<(i32, i64)> = Vec::new();
+    let (mut bytes, mut ends) = (0, Vec::new());
+    while !ended.load(Ordering::Relaxed) {
+        if positions.is_empty() {
+            ends.clear();
+            for partition in 0..partitions {
+                positions.push((partition, connection.list_offset(topic, partition, EARLIEST)?.0));
+                ends.push(connection.list_offset(topic, partition, LATEST)?.0);
+            }
+        }
+        connection.send_fetch(topic, &positions, FetchBounds::default())?;
+        for part in connection.receive_fetch()? {
+            if part.error != Code::NONE {
+                return Err(WireError::Refused { api: wire::Api::Fetch, code: part.error });
+            }
+            for (header, batch) in wire::batches(part.records) {
+                bytes += batch.len() as u64;
+                let position = positions.iter_mut().find(|(partition, _)| *partition == part.partition);
+                let Some((_, next)) = position else {
+                    return Err(WireError::Malformed { api: wire::Api::Fetch, why: "a partition not asked for" });
+                };
+                *next = header.next_offset().0 as i64;
+            }
+        }
+        positions.retain(|(partition, next)| *next < ends[*partition as usize]);
+    }
+    Ok(bytes)
 }
 
 /// Reads every record of a topic once over `connections` connections, each with its share of the partitions.

@@ -29,16 +29,28 @@ pub struct Times {
 }
 
 /// The one line that the client prints.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct ClientOutcome {
     pub records: u64,
     pub failed: u64,
-    #[serde(default)]
     pub missing: i64,
     pub seconds: f64,
     pub client_cpu_s: f64,
     pub end_to_end: Option<Times>,
     pub ack: Option<Times>,
+    pub stalls: Vec<Slow>,
+    /// The longest time of each slice.
+    pub slice_worst_ms: Vec<f64>,
+}
+
+/// Slow ones in a row.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Slow {
+    /// Since the beginning.
+    pub at_ms: f64,
+    pub ms: f64,
+    pub count: u64,
 }
 
 impl NativeClient {

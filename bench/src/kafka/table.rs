@@ -1,44 +1,108 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The tables of `docs/benchmarks.md`, made from the raw results.
 //!
-//! Owns: medians, ranges, ratios, layout. The page around the tables is written by hand; what stands between the two marks is not.
+//! Owns: medians, ranges, ratios, layout; which of several recorded runs a row comes from. The page around the tables is written by hand; what
+//! stands between the two marks is not.
+//!
+//! Each run of `bench kafka` leaves a file. A row comes from the newest full run that has it, and where there is none from the newest quick
+//! one: so a run of some rows replaces those rows alone. Why a goal is missed stands in `bench/reasons.txt`, one line a workload.
 
-use super::workload::{Kind, WORKLOADS};
+use super::goals::{Figures, Goal, IDLE_MB_MAX, Judged, Medians, START_MS_MAX};
+use super::workload::{Kind, WORKLOADS, Workload};
 use super::{APACHE, APACHE_SYNCED, POLYLOG};
+use crate::floors::Floors;
 use crate::results::{self, Line, Machine, RunFigures, StartFigures};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 const BEGIN: &str = "<!-- made by `cargo xtask bench kafka`: begin -->";
 const END: &str = "<!-- made by `cargo xtask bench kafka`: end -->";
+/// The two kinds of runs.
+pub const FULL: &str = "kafka";
+pub const QUICK: &str = "kafka-quick";
+/// Stalls in the table; all are in the raw results.
+const STALLS_SHOWN_MAX: usize = 40;
 
-/// Puts the tables of the newest results, a full run's before a quick one's, into the page.
+/// One file of results.
+struct Recorded {
+    machine: Machine,
+    lines: Vec<Line>,
+}
+
+impl Recorded {
+    fn runs(&self) -> Vec<&RunFigures> {
+        self.lines.iter().filter_map(|line| if let Line::Run(run) = line { Some(&**run) } else { None }).collect()
+    }
+
+    fn starts(&self) -> Vec<&StartFigures> {
+        self.lines.iter().filter_map(|line| if let Line::Start(start) = line { Some(start) } else { None }).collect()
+    }
+
+    fn floors(&self) -> Vec<&Floors> {
+        self.lines.iter().filter_map(|line| if let Line::Floors(floors) = line { Some(floors) } else { None }).collect()
+    }
+
+    fn disk_mb_per_s(&self) -> Option<f64> {
+        cell(&self.floors(), |floors| floors.sequential_write_mb_s).map(|cell| cell.median)
+    }
+
+    fn named(&self) -> String {
+        format!("{} `{}`", self.machine.date, self.machine.commit)
+    }
+}
+
+/// The file of a run, by date, time and commit.
+pub fn file_name(machine: &Machine) -> String {
+    let minutes = machine.unix_s / 60 % (24 * 60);
+    let (hour, minute) = (minutes / 60, minutes % 60);
+    let kind = if machine.bench == QUICK { "-quick" } else { "" };
+    format!("kafka-{}-{hour:02}{minute:02}-{}{kind}.jsonl", machine.date, machine.commit)
+}
+
+/// Puts the tables into the page.
 ///
 /// # Errors
 /// A sentence: no results, or the page has lost its marks.
 pub fn write(root: &Path) -> Result<(), String> {
-    let folder = root.join("bench").join("results");
-    let mut newest: Option<(u64, Vec<Line>)> = None;
-    for name in ["kafka.jsonl", "kafka-quick.jsonl"] {
-        let path = folder.join(name);
-        if !path.exists() {
-            continue;
-        }
-        let lines = results::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let Some(Line::Machine(machine)) = lines.first() else { continue };
-        let unix_s = machine.unix_s;
-        if newest.as_ref().is_none_or(|(other, _)| unix_s > *other) {
-            newest = Some((unix_s, lines));
-        }
-    }
-    let (_, lines) = newest.ok_or("there are no results in bench/results")?;
     let page = root.join("docs").join("benchmarks.md");
-    let text = fs::read_to_string(&page).map_err(|error| format!("{}: {error}", page.display()))?;
-    let text = replace(&text, &tables(&lines)).ok_or_else(|| format!("{} has lost its marks", page.display()))?;
-    fs::write(&page, text).map_err(|error| format!("{}: {error}", page.display()))?;
+    fs::write(&page, renewed(root)?).map_err(|error| format!("{}: {error}", page.display()))?;
     println!("table: {}", page.display());
     Ok(())
+}
+
+/// The page with its tables as the results make them.
+fn renewed(root: &Path) -> Result<String, String> {
+    let said = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
+    let folder = root.join("bench").join("results");
+    let mut recorded = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(|error| said(&folder, error))? {
+        let path = entry.map_err(|error| said(&folder, error))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with("kafka") || !name.ends_with(".jsonl") {
+            continue;
+        }
+        let mut lines = results::read(&path).map_err(|error| said(&path, error))?;
+        if let Some(Line::Machine(machine)) = lines.first().cloned() {
+            lines.remove(0);
+            recorded.push(Recorded { machine, lines });
+        }
+    }
+    recorded.sort_by_key(|file| (file.machine.bench == FULL, file.machine.unix_s));
+    recorded.reverse();
+    if recorded.is_empty() {
+        return Err("there are no results in bench/results".to_owned());
+    }
+    let reasons = root.join("bench").join("reasons.txt");
+    let reasons = fs::read_to_string(&reasons).map_err(|error| said(&reasons, error))?;
+    let page = root.join("docs").join("benchmarks.md");
+    let text = fs::read_to_string(&page).map_err(|error| said(&page, error))?;
+    replace(&text, &tables(&recorded, &read_reasons(&reasons)?)).ok_or_else(|| said_lost(&page))
+}
+
+fn said_lost(page: &Path) -> String {
+    format!("{} has lost its marks", page.display())
 }
 
 fn replace(page: &str, tables: &str) -> Option<String> {
@@ -47,37 +111,60 @@ fn replace(page: &str, tables: &str) -> Option<String> {
     Some(format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"))
 }
 
-/// All tables as Markdown.
-pub fn tables(lines: &[Line]) -> String {
+/// `workload: sentence` on each line; lines with `#` are for who edits it.
+fn read_reasons(text: &str) -> Result<BTreeMap<&str, &str>, String> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let reasons = lines.map(|line| line.split_once(": ").ok_or(format!("a reason without its workload: {line}")));
+    let reasons: BTreeMap<&str, &str> = reasons.collect::<Result<_, _>>()?;
+    match reasons.keys().find(|name| **name != START && WORKLOADS.iter().all(|workload| workload.name != **name)) {
+        Some(name) => Err(format!("a reason for a workload that there is not: {name}")),
+        None => Ok(reasons),
+    }
+}
+
+/// How the start is called beside the workloads.
+const START: &str = "start";
+
+/// All tables as Markdown. The first file that has a row gives it.
+fn tables(recorded: &[Recorded], reasons: &BTreeMap<&str, &str>) -> String {
     let mut out = String::new();
-    let runs: Vec<&RunFigures> =
-        lines.iter().filter_map(|line| if let Line::Run(run) = line { Some(&**run) } else { None }).collect();
-    for line in lines {
-        if let Line::Machine(machine) = line {
-            head(&mut out, machine, &runs);
+    let mut used: Vec<&Recorded> = Vec::new();
+    for name in WORKLOADS.iter().map(|workload| workload.name).chain([START]) {
+        if let Some(file) = source(recorded, name)
+            && !used.iter().any(|other| std::ptr::eq(*other, file))
+        {
+            used.push(file);
         }
     }
-    throughput(&mut out, &runs);
-    latency(&mut out, &runs);
-    starts(&mut out, lines);
-    for line in lines {
-        match line {
-            Line::Floors(floors) => {
-                out.push_str("\n| the machine itself, in the same run | |\n|---|---|\n");
-                for (name, figure) in floors.rows() {
-                    let _ = writeln!(out, "| {name} | {figure} |");
-                }
+    for file in &used {
+        head(&mut out, file);
+    }
+    goals(&mut out, recorded, reasons);
+    throughput(&mut out, recorded);
+    latency(&mut out, recorded);
+    if let Some(file) = source(recorded, START) {
+        starts(&mut out, file);
+    }
+    for file in &used {
+        floors(&mut out, file);
+        for line in &file.lines {
+            if let Line::Skipped { what, because } = line {
+                let _ = writeln!(out, "\nskipped on {}: {what}, because {because}", file.named());
             }
-            Line::Skipped { what, because } => {
-                let _ = writeln!(out, "\nskipped: {what}, because {because}");
-            }
-            _ => {}
         }
     }
     out
 }
 
-fn head(out: &mut String, machine: &Machine, runs: &[&RunFigures]) {
+fn source<'a>(recorded: &'a [Recorded], workload: &str) -> Option<&'a Recorded> {
+    recorded.iter().find(|file| match workload {
+        START => !file.starts().is_empty(),
+        _ => file.runs().iter().any(|run| run.workload == workload && run.broker == POLYLOG),
+    })
+}
+
+fn head(out: &mut String, file: &Recorded) {
+    let (machine, runs) = (&file.machine, file.runs());
     let disturbed = runs.iter().filter(|run| run.disturbed).count();
     let _ = writeln!(
         out,
@@ -91,6 +178,81 @@ fn head(out: &mut String, machine: &Machine, runs: &[&RunFigures]) {
         runs.len(),
         super::measure::DISTURBED_PART_MAX * 100.0
     );
+}
+
+fn medians(runs: &[&RunFigures]) -> Medians {
+    let median = |figure: &dyn Fn(&RunFigures) -> f64| cell(runs, |run| figure(run)).map(|cell| cell.median);
+    let times = |run: &RunFigures| run.end_to_end.or(run.ack).unwrap_or_default();
+    let bare = runs.iter().all(|run| run.bare_sync.is_some());
+    let bare_median = |figure: &dyn Fn(&RunFigures) -> f64| if bare { median(figure) } else { None };
+    Medians {
+        records_per_s: median(&|run| run.records_per_s),
+        mb_per_s: median(&|run| run.mb_per_s),
+        broker_cpu_s_per_million: median(&|run| run.broker_cpu_s_per_million),
+        rss_mb: median(&|run| run.rss_mb),
+        p50_ms: median(&|run| times(run).p50_ms),
+        p99_ms: median(&|run| times(run).p99_ms),
+        p99_9_ms: median(&|run| times(run).p99_9_ms),
+        bare_p99_ms: bare_median(&|run| run.bare_sync.unwrap_or_default().p99_ms),
+        bare_p99_9_ms: bare_median(&|run| run.bare_sync.unwrap_or_default().p99_9_ms),
+        device_written_per_byte: median(&|run| run.device_written_per_byte),
+    }
+}
+
+/// Each goal, whether it is met, and why not.
+fn goals(out: &mut String, recorded: &[Recorded], reasons: &BTreeMap<&str, &str>) {
+    out.push_str("| workload | goal | Polylog | met? | run |\n|---|---|---|---|---|\n");
+    let mut missed: Vec<(&str, &str)> = Vec::new();
+    let mut row = |out: &mut String, name: &'static str, title: &'static str, judged: &Judged, run: &str| {
+        let met = match judged.met {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "not measured",
+        };
+        let _ = writeln!(out, "| {title} | {} | {} | {met} | {run} |", judged.goal, judged.figure);
+        if judged.met != Some(true) && missed.last().is_none_or(|(other, _)| *other != name) {
+            missed.push((name, title));
+        }
+    };
+    for (index, workload) in WORKLOADS.iter().enumerate() {
+        let Some(goal) = Goal::of(workload) else { continue };
+        let file = source(recorded, workload.name);
+        let figures = file.map_or(Figures::default(), |file| {
+            let of = |workload: &Workload, broker| medians(&of(&file.runs(), workload.name, broker));
+            Figures {
+                polylog: of(workload, POLYLOG),
+                apache: of(workload, APACHE),
+                apache_synced: of(workload, APACHE_SYNCED),
+                polylog_before: index.checked_sub(1).map_or(Medians::default(), |i| of(&WORKLOADS[i], POLYLOG)),
+                disk_mb_per_s: file.disk_mb_per_s(),
+            }
+        });
+        let run = file.map_or("–".to_owned(), Recorded::named);
+        for bound in goal.bounds {
+            row(out, workload.name, workload.title, &bound.judge(&figures, short), &run);
+        }
+    }
+    if let Some(file) = source(recorded, START) {
+        let starts: Vec<_> = file.starts().into_iter().filter(|start| start.broker == POLYLOG).collect();
+        let first = cell(&starts, |start| start.first_answer_ms).map(|cell| cell.median);
+        let memory = cell(&starts, |start| start.idle_rss_mb).map(|cell| cell.median);
+        let judged = |what: &str, figure: Option<f64>, max: f64, unit: &str| Judged {
+            goal: format!("{what} <= {max} {unit}"),
+            figure: figure.map_or("not measured".to_owned(), |figure| format!("{} {unit}", short(figure))),
+            met: figure.map(|figure| figure <= max),
+        };
+        let title = "start on an empty directory";
+        row(out, START, title, &judged("first answer", first, START_MS_MAX, "ms"), &file.named());
+        row(out, START, title, &judged("memory then", memory, IDLE_MB_MAX, "MB"), &file.named());
+    }
+    if !missed.is_empty() {
+        out.push_str("\nWhere a goal is missed, why, and what would come next:\n\n");
+    }
+    for (name, title) in missed {
+        let reason = reasons.get(name).copied().unwrap_or("nobody has said why yet (`bench/reasons.txt`).");
+        let _ = writeln!(out, "- {title}: {reason}");
+    }
+    out.push('\n');
 }
 
 /// The runs of one cell. Disturbed ones are left out only where each of the two brokers keeps two undisturbed ones: a calm run of
@@ -113,8 +275,8 @@ struct Cell {
     count: usize,
 }
 
-fn cell(runs: &[&RunFigures], figure: impl Fn(&RunFigures) -> f64) -> Option<Cell> {
-    let mut values: Vec<f64> = runs.iter().map(|run| figure(run)).collect();
+fn cell<T>(measured: &[&T], figure: impl Fn(&T) -> f64) -> Option<Cell> {
+    let mut values: Vec<f64> = measured.iter().map(|one| figure(one)).collect();
     values.sort_by(f64::total_cmp);
     let (low, high) = (*values.first()?, *values.last()?);
     let middle = values.len() / 2;
@@ -154,24 +316,45 @@ fn ratio(left: &Option<Cell>, right: &Option<Cell>) -> String {
     }
 }
 
-fn throughput(out: &mut String, runs: &[&RunFigures]) {
+fn throughput(out: &mut String, recorded: &[Recorded]) {
     out.push_str(
-        "| workload (client) | broker | at the ack | records/s | MB/s | broker CPU s per million | client CPU s per million | RSS MB | runs |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+        "| workload (client) | broker | at the ack | records/s | MB/s | broker CPU s per million | client CPU s per million | RSS MB | \
+         request p50 / p99 / p99.9 ms | written a byte: device / process | runs |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for workload in WORKLOADS.iter().filter(|workload| !matches!(workload.kind, Kind::Latency { .. })) {
+        let Some(file) = source(recorded, workload.name) else { continue };
         let mut rates = Vec::new();
         for broker in [POLYLOG, APACHE, APACHE_SYNCED] {
-            let mine = of(runs, workload.name, broker);
+            let mine = of(&file.runs(), workload.name, broker);
             let Some(first) = mine.first() else { continue };
-            let durable = if workload.kind == Kind::Replay { "–" } else { &first.durable_at_ack };
+            let replay = workload.kind == Kind::Replay;
+            let durable = if replay { "–" } else { &first.durable_at_ack };
             let rate = cell(&mine, |run| run.records_per_s);
             let cpu = cell(&mine, |run| run.broker_cpu_s_per_million);
+            let title = match rates.is_empty() {
+                true => format!("{} ({})", workload.title, first.client),
+                false => String::new(),
+            };
+            let times = |run: &RunFigures| run.ack.unwrap_or_default();
+            let request = match first.ack {
+                Some(_) => [Times::P50, Times::P99, Times::P99_9]
+                    .map(|at| shown(&cell(&mine, |run| at.of(&times(run)))))
+                    .join(" / "),
+                None => "–".to_owned(),
+            };
+            let device = cell(&mine, |run| run.device_written_per_byte);
+            let process: Option<Vec<f64>> = mine.iter().map(|run| run.process_written_per_byte).collect();
+            let process = process.and_then(|all| cell(&all.iter().collect::<Vec<_>>(), |value| *value));
+            let written = match replay {
+                true => "–".to_owned(),
+                false => format!("{} / {}", shown(&device), shown(&process)),
+            };
+            let cold: Option<Vec<f64>> = mine.iter().map(|run| run.cold_mb_per_s).collect();
+            let cold = cold.and_then(|all| cell(&all.iter().collect::<Vec<_>>(), |value| *value));
+            let reader = cold.map_or(String::new(), |cold| format!("; the reader {}", shown(&Some(cold))));
             let _ = writeln!(
                 out,
-                "| {} ({}) | {broker} | {durable} | {} | {} | {} | {} | {} | {} |",
-                workload.title,
-                first.client,
+                "| {title} | {broker} | {durable} | {} | {}{reader} | {} | {} | {} | {request} | {written} | {} |",
                 shown(&rate),
                 shown(&cell(&mine, |run| run.mb_per_s)),
                 shown(&cpu),
@@ -185,7 +368,7 @@ fn throughput(out: &mut String, runs: &[&RunFigures]) {
             for (broker, other_rate, other_cpu) in others {
                 let _ = writeln!(
                     out,
-                    "| | *Polylog / {broker}* | | *{}* | | *{}* | | | |",
+                    "| | *Polylog / {broker}* | | *{}* | | *{}* | | | | | |",
                     ratio(rate, other_rate),
                     ratio(cpu, other_cpu)
                 );
@@ -194,42 +377,113 @@ fn throughput(out: &mut String, runs: &[&RunFigures]) {
     }
 }
 
-fn latency(out: &mut String, runs: &[&RunFigures]) {
-    out.push_str(
-        "\n| latency (client) | broker | at the ack | p50 ms | p99 ms | p99.9 ms | max ms | broker CPU s per million | runs |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
-    );
-    for workload in WORKLOADS.iter().filter(|workload| matches!(workload.kind, Kind::Latency { .. })) {
-        for broker in [POLYLOG, APACHE, APACHE_SYNCED] {
-            let mine = of(runs, workload.name, broker);
-            let Some(first) = mine.first() else { continue };
-            let times = |run: &RunFigures| run.end_to_end.unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "| {} ({}) | {broker} | {} | {} | {} | {} | {} | {} | {} |",
-                workload.title,
-                first.client,
-                first.durable_at_ack,
-                shown(&cell(&mine, |run| times(run).p50_ms)),
-                shown(&cell(&mine, |run| times(run).p99_ms)),
-                shown(&cell(&mine, |run| times(run).p99_9_ms)),
-                shown(&cell(&mine, |run| times(run).max_ms)),
-                shown(&cell(&mine, |run| run.broker_cpu_s_per_million)),
-                mine.len()
-            );
+/// Which percentile.
+#[derive(Clone, Copy)]
+enum Times {
+    P50,
+    P99,
+    P99_9,
+    Max,
+}
+
+impl Times {
+    fn of(self, times: &super::native_client::Times) -> f64 {
+        match self {
+            Times::P50 => times.p50_ms,
+            Times::P99 => times.p99_ms,
+            Times::P99_9 => times.p99_9_ms,
+            Times::Max => times.max_ms,
         }
     }
 }
 
-fn starts(out: &mut String, lines: &[Line]) {
-    let starts: Vec<&StartFigures> =
-        lines.iter().filter_map(|line| if let Line::Start(start) = line { Some(start) } else { None }).collect();
-    if starts.is_empty() {
-        return;
+fn latency(out: &mut String, recorded: &[Recorded]) {
+    out.push_str(
+        "\n| latency (client) | broker | at the ack | p50 ms | p99 ms | p99.9 ms | max ms | broker CPU s per million | runs |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    let rates = WORKLOADS.iter().filter(|workload| matches!(workload.kind, Kind::Latency { .. }));
+    let all = [Times::P50, Times::P99, Times::P99_9, Times::Max];
+    for workload in rates.clone() {
+        let Some(file) = source(recorded, workload.name) else { continue };
+        for broker in [POLYLOG, APACHE, APACHE_SYNCED] {
+            let mine = of(&file.runs(), workload.name, broker);
+            let Some(first) = mine.first() else { continue };
+            let end_to_end =
+                all.map(|at| shown(&cell(&mine, |run| at.of(&run.end_to_end.unwrap_or_default())))).join(" | ");
+            let cpu = shown(&cell(&mine, |run| run.broker_cpu_s_per_million));
+            let (client, durable, count) = (&first.client, &first.durable_at_ack, mine.len());
+            let _ = writeln!(
+                out,
+                "| {} ({client}) | {broker} | {durable} | {end_to_end} | {cpu} | {count} |",
+                workload.title
+            );
+            if mine.iter().all(|run| run.bare_sync.is_some()) {
+                let bare =
+                    all.map(|at| shown(&cell(&mine, |run| at.of(&run.bare_sync.unwrap_or_default())))).join(" | ");
+                let _ = writeln!(
+                    out,
+                    "| | *bare 4 KiB write + fdatasync in the pauses of {broker}* | synced to disk | {bare} | – | {count} |"
+                );
+            }
+        }
     }
-    out.push_str("\n| start on an empty directory | first answer | memory then |\n|---|---|---|\n");
-    for start in starts {
-        let _ = writeln!(out, "| {} | {:.0} ms | {:.0} MB |", start.broker, start.first_answer_ms, start.idle_rss_mb);
+    for workload in rates {
+        let Some(file) = source(recorded, workload.name) else { continue };
+        let runs = file.runs();
+        let runs = runs.iter().filter(|run| run.workload == workload.name && run.bare_sync.is_some());
+        let stalls: Vec<_> = runs.flat_map(|run| run.stalls.iter().map(move |stall| (run, stall))).collect();
+        if stalls.is_empty() {
+            continue;
+        }
+        let _ = writeln!(
+            out,
+            "\n| stalls over 20 ms, {} | whose | at s | longest ms | waited | the other's longest just before and after, ms |\n\
+             |---|---|---|---|---|---|",
+            workload.title
+        );
+        for (run, stall) in stalls.iter().take(STALLS_SHOWN_MAX) {
+            let whose = if stall.bare { "the bare loop's" } else { &run.broker };
+            let _ = writeln!(
+                out,
+                "| beside {}, pair {} | {whose} | {:.2} | {} | {} | {} |",
+                run.broker,
+                run.pair,
+                stall.at_ms / 1e3,
+                short(stall.ms),
+                stall.count,
+                short(stall.other_ms)
+            );
+        }
+        if stalls.len() > STALLS_SHOWN_MAX {
+            let _ = writeln!(out, "\n{} more are in the raw results.", stalls.len() - STALLS_SHOWN_MAX);
+        }
+    }
+}
+
+fn starts(out: &mut String, file: &Recorded) {
+    out.push_str("\n| start on an empty directory | first answer ms | memory then MB | starts |\n|---|---|---|---|\n");
+    for broker in [POLYLOG, APACHE] {
+        let mine: Vec<_> = file.starts().into_iter().filter(|start| start.broker == broker).collect();
+        if mine.is_empty() {
+            continue;
+        }
+        let first = shown(&cell(&mine, |start| start.first_answer_ms));
+        let memory = shown(&cell(&mine, |start| start.idle_rss_mb));
+        let _ = writeln!(out, "| {broker} | {first} | {memory} | {} |", mine.len());
+    }
+}
+
+/// One column for each time that the floors were measured in the run.
+fn floors(out: &mut String, file: &Recorded) {
+    let all: Vec<_> = file.floors().iter().map(|floors| floors.rows()).collect();
+    let Some(first) = all.first() else { return };
+    let when = if all.len() > 1 { " before the brokers | after them |" } else { " |" };
+    let _ = writeln!(out, "\n| the machine itself, run of {} |{when}", file.named());
+    let _ = writeln!(out, "|---|{}", "---|".repeat(all.len()));
+    for (index, (name, _)) in first.iter().enumerate() {
+        let figures: Vec<&str> = all.iter().map(|rows| rows[index].1.as_str()).collect();
+        let _ = writeln!(out, "| {name} | {} |", figures.join(" | "));
     }
 }
 
@@ -257,8 +511,28 @@ mod tests {
             device_written_per_byte: 1.0,
             end_to_end: None,
             ack: None,
+            process_written_per_byte: None,
+            cold_mb_per_s: None,
+            bare_sync: None,
+            stalls: Vec::new(),
             disturbed,
         }))
+    }
+
+    fn recorded(bench: &str, unix_s: u64, lines: Vec<Line>) -> Recorded {
+        let machine = Machine {
+            bench: bench.into(),
+            unix_s,
+            date: "2026-11-25".into(),
+            commit: format!("c{unix_s}"),
+            machine: String::new(),
+            load: String::new(),
+        };
+        Recorded { machine, lines }
+    }
+
+    fn text_of(lines: &[Line]) -> String {
+        tables(&[recorded(FULL, 1, lines.to_vec())], &BTreeMap::new())
     }
 
     #[test]
@@ -269,15 +543,48 @@ mod tests {
             run(POLYLOG, 5.0, true),
             run(APACHE, 100e3, false),
         ];
-        let text = tables(&lines);
+        let text = text_of(&lines);
         assert!(
             text.contains("| Polylog | synced to disk | 100 k (5.00–300 k) |"),
             "one calm run is no comparison: {text}"
         );
         let lines: Vec<Line> = lines.into_iter().chain([run(APACHE, 100e3, false)]).collect();
-        let text = tables(&lines);
+        let text = text_of(&lines);
         assert!(text.contains("| Polylog | synced to disk | 200 k (100 k–300 k) | 200 (100–300) |"), "{text}");
         assert!(text.contains("*2.00*"), "{text}");
+    }
+
+    #[test]
+    fn a_run_of_some_rows_leaves_the_others() {
+        let mut replay = run(POLYLOG, 7e3, false);
+        if let Line::Run(run) = &mut replay {
+            run.workload = "replay-1k-8p".into();
+        }
+        let files = [
+            recorded(FULL, 2, vec![run(POLYLOG, 200e3, false)]),
+            recorded(FULL, 1, vec![run(POLYLOG, 100e3, false), replay]),
+        ];
+        let text = tables(&files, &BTreeMap::new());
+        assert!(text.contains("| 200 k |") && text.contains("| 7.00 k |") && !text.contains("| 100 k |"), "{text}");
+        assert!(text.contains("`c2`") && text.contains("`c1`"), "{text}");
+    }
+
+    #[test]
+    fn a_missed_goal_is_told_with_its_reason() {
+        let lines = vec![run(POLYLOG, 100e3, false), run(APACHE, 100e3, false), Line::Floors(Floors::default())];
+        let reasons = read_reasons("# for who edits\nproduce-1k-8p: the disk was asleep.\n").unwrap();
+        let text = tables(&[recorded(FULL, 1, lines)], &reasons);
+        assert!(text.contains("broker CPU s per million <= 1.20 | 1.50 | **no** |"), "{text}");
+        assert!(text.contains("128 KiB batches: the disk was asleep."), "{text}");
+        assert!(text.contains("nobody has said why yet"), "rows that were not measured ask for a reason too: {text}");
+        assert!(read_reasons("no-such: because").is_err());
+    }
+
+    #[test]
+    fn the_page_shows_what_the_recorded_results_make() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let page = fs::read_to_string(root.join("docs").join("benchmarks.md")).unwrap();
+        assert!(page == renewed(root).unwrap(), "run `cargo xtask bench table`");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::{PATIENCE, connect, load};
 use crate::broker::{Broker, BrokerPlan};
+use crate::process;
 use crate::wire::{FetchBounds, LATEST};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -101,13 +102,8 @@ pub fn stored_files(folder: &Path) -> io::Result<usize> {
 pub fn forget_pages(folder: &Path) -> io::Result<f64> {
     const READ_BYTES_MAX: u64 = 512 << 20;
     let files = files(folder)?;
-    let forget = |path: &Path| -> io::Result<()> {
-        let file = File::open(path)?;
-        file.sync_all()?;
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
-    };
     for (path, _) in &files {
-        forget(path)?;
+        process::forget_pages(path)?;
     }
     let Some((largest, bytes)) = files.iter().max_by_key(|(_, bytes)| *bytes) else { return Ok(0.0) };
     let mut buffer = vec![0; 1 << 20];
@@ -115,7 +111,7 @@ pub fn forget_pages(folder: &Path) -> io::Result<f64> {
     let mut file = File::open(largest)?.take(READ_BYTES_MAX);
     while file.read(&mut buffer)? > 0 {}
     let rate = (*bytes).min(READ_BYTES_MAX) as f64 / begin.elapsed().as_secs_f64();
-    forget(largest)?;
+    process::forget_pages(largest)?;
     Ok(rate)
 }
 

@@ -16,6 +16,14 @@ const END: &str = "<!-- made by `cargo xtask bench scale`: end -->";
 /// # Errors
 /// A sentence: no results, or the page has lost its marks.
 pub fn write(root: &Path) -> Result<(), String> {
+    let page = root.join("docs").join("benchmarks.md");
+    fs::write(&page, renewed(root)?).map_err(|error| format!("{}: {error}", page.display()))?;
+    println!("table: {}", page.display());
+    Ok(())
+}
+
+/// The page with its table as the results make it.
+fn renewed(root: &Path) -> Result<String, String> {
     let folder = root.join("bench").join("results");
     let mut newest: Option<(u64, Vec<Line>)> = None;
     for name in ["scale.jsonl", "scale-quick.jsonl"] {
@@ -36,10 +44,7 @@ pub fn write(root: &Path) -> Result<(), String> {
     let lost = || format!("{} has lost its marks", page.display());
     let (before, rest) = text.split_once(BEGIN).ok_or_else(lost)?;
     let (_, after) = rest.split_once(END).ok_or_else(lost)?;
-    let text = format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(&lines));
-    fs::write(&page, text).map_err(|error| format!("{}: {error}", page.display()))?;
-    println!("table: {}", page.display());
-    Ok(())
+    Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(&lines)))
 }
 
 fn tables(lines: &[Line]) -> String {
@@ -78,6 +83,13 @@ fn tables(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_shows_what_the_recorded_results_make() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let page = fs::read_to_string(root.join("docs").join("benchmarks.md")).unwrap();
+        assert!(page == renewed(root).unwrap(), "run `cargo xtask bench table`");
+    }
 
     #[test]
     fn a_bound_that_is_missed_is_told_so() {

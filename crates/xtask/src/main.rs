@@ -29,7 +29,8 @@ cargo xtask COMMAND
   sim [ARGS]                          the simulator (cargo xtask sim --help)
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
-  bench kafka [--quick] [ARGS]        load, beside Apache Kafka where it can be had
+  bench kafka [--quick] [--only ROW] [--bulk-gb N]
+                                      load, beside Apache Kafka where it can be had, judged by goals
   bench scale [--quick]               the engine's bounds: 100,000 partitions, 10 GB stored, starts of all kinds
   conformance [--only TEXT] [--list] [--rounds N] [--write-page] [--peer]
                                       real clients against the real broker; the page is docs/compat/kafka.md;
