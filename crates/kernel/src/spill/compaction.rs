@@ -21,7 +21,7 @@
 //! first found to be the last of its key (the batch is stamped then, in bytes that every client reads). The last record before R stays
 //! whatever it is, so a reader that follows offsets always arrives there. A record without a key has nothing to be found by: it goes, as in Kafka.
 //! Batches of transactions, and transaction markers, stay as they are.
-//! Whatever goes wrong, nothing has changed. A partition in which something cannot be read is left alone in this life.
+//! Whatever goes wrong, nothing has changed. A partition in which damage is found is left alone in this life; a read that fails is tried again.
 
 use crate::command::Compaction as Settings;
 use crate::format::v1::object::Compacted;
@@ -51,7 +51,7 @@ pub(crate) struct Compaction {
     /// Of every partition that was ever compacted. Part of every checkpoint, but of no frame: it tells where batches are.
     rows: BTreeMap<PartitionId, Compacted>,
     due: VecDeque<PartitionId>,
-    /// In these something could not be read.
+    /// In these damage was found, or records that cannot be read.
     left_alone: BTreeSet<PartitionId>,
 }
 

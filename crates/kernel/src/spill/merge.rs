@@ -286,8 +286,10 @@ impl Shard {
     pub(crate) fn merge_read_done(&mut self, range: BlockRange, joined: bool, got: Result<Bytes, MediaError>) {
         let name = self.merge_name(range.segment);
         let Some(job) = &mut self.merge.job else { return };
+        // What could not be read just now may be at the next look, which compaction takes at a pace of its own.
+        let again = job.compacting.is_some() && matches!(&got, Err(error) if !matches!(error, MediaError::Corrupt(_)));
         let bytes = got.ok().filter(|bytes| bytes.len() == range.bytes() as usize);
-        let Some(bytes) = bytes else { return self.merge_give_up(Some(range.segment)) };
+        let Some(bytes) = bytes else { return self.merge_give_up((!again).then_some(range.segment)) };
         let work = if let Some(compacting) = &mut job.compacting {
             let Some(keys) = compacting.keys.take() else { return self.merge_give_up(None) };
             if compacting.is_noting() {
