@@ -22,6 +22,7 @@ PROGRAMS = {
     "kafka-tools": "Apache Kafka's own command-line tools, unmodified",
     "polylog": "Polylog's own command line",
     "connect": "Kafka Connect and MirrorMaker, unmodified",
+    "compacted": "Topics that keep the last record of each key, through clients",
 }
 OUTCOMES = {"passed": "yes", "failed": "no", "skipped": "not run"}
 

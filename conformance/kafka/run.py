@@ -13,6 +13,7 @@ import bad_input
 import clients
 import command_line
 import committed_offsets
+import compacted
 import connect
 import cross
 import disk_full
@@ -28,7 +29,7 @@ from group_wire import GroupWire
 
 
 # Modules beside this one that make cases of their own: `cases(shared)` lists them.
-MORE = [group_input, committed_offsets, kafka_python_tests, java_api, tools, connect, command_line]
+MORE = [group_input, committed_offsets, compacted, kafka_python_tests, java_api, tools, connect, command_line]
 # Lanes at a time. Most cases wait for something; more would only slow each other down where there are two cores.
 LANES_MAX = 3
 
