@@ -61,7 +61,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 20] = [
+    pub const ALL: [Bug; 24] = [
         Bug::LostSync,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
@@ -82,6 +82,10 @@ impl Bug {
         Bug::ReplacedMemberHeard,
         Bug::KnownOutcomeUnknown,
         Bug::ValidOffsetOutOfRange,
+        Bug::CompactionLosesLast,
+        Bug::TombstoneDroppedEarly,
+        Bug::SupersededKept,
+        Bug::TombstonesKept,
     ];
 
     /// The name on command lines: words joined by dashes.

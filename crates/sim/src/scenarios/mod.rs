@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is tried. A scenario makes a plan of operations from a seed and carries it out; any part of the plan may be left out.
 
+pub mod compaction;
 pub mod groups;
 pub mod kafka;
 pub mod kernel;
@@ -100,8 +101,14 @@ impl Outcome {
 pub type Run = fn(&Setup) -> Outcome;
 
 /// All scenarios.
-pub const ALL: &[(&str, Run)] =
-    &[("kernel", kernel::run), ("kafka", kafka::run), ("groups", groups::run), ("rot", rot::run), ("meta", meta::run)];
+pub const ALL: &[(&str, Run)] = &[
+    ("kernel", kernel::run),
+    ("compaction", compaction::run),
+    ("kafka", kafka::run),
+    ("groups", groups::run),
+    ("rot", rot::run),
+    ("meta", meta::run),
+];
 
 /// The scenario of that name.
 pub fn named(name: &str) -> Option<Run> {
@@ -118,6 +125,9 @@ pub fn suited(bug: Bug) -> &'static str {
         | Bug::GenerationReused
         | Bug::ReplacedMemberHeard
         | Bug::KnownOutcomeUnknown => "groups",
+        Bug::CompactionLosesLast | Bug::TombstoneDroppedEarly | Bug::SupersededKept | Bug::TombstonesKept => {
+            "compaction"
+        }
         _ => "kernel",
     }
 }

@@ -25,6 +25,16 @@ fn commands_on_a_failing_disk_keep_every_promise_on_two_shards() {
 }
 
 #[test]
+fn compacted_topics_keep_the_last_of_each_key_on_one_shard() {
+    clean("compaction", 1..61, 1);
+}
+
+#[test]
+fn compacted_topics_keep_the_last_of_each_key_on_two_shards() {
+    clean("compaction", 101..141, 2);
+}
+
+#[test]
 fn kafka_clients_lose_nothing_on_one_shard() {
     clean("kafka", 1..21, 1);
 }
@@ -56,8 +66,8 @@ fn a_seed_does_the_same_things_at_the_same_times_every_time() {
         for shard_count in [1, 2] {
             let setup = Setup { seed, shard_count, keep: None, trace: false };
             // The last takes longest.
-            let runs: [Run; 4] = [kernel::run, kafka::run, rot::run, groups::run];
-            for run in &runs[..if seed < 4 { 4 } else { 3 }] {
+            let runs: [Run; 5] = [kernel::run, kafka::run, rot::run, compaction::run, groups::run];
+            for run in &runs[..if seed < 4 { 5 } else { 4 }] {
                 let run = *run;
                 let outcome = meta::twice(run, &setup);
                 assert_eq!(outcome.failure, None, "seed {seed}, {shard_count} shards");
