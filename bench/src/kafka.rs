@@ -438,12 +438,11 @@ impl Bench {
         let topic = format!("{}-{}", workload.name, self.topics);
         with_connection(peer.address, |connection| {
             connection.create_topic(&topic, workload.partitions, peer.topic_settings)?;
-            // Apache Kafka answers before every partition has its leader, and lists leaders that do not know it yet; a fresh one gives out
-            // no producer ids at first.
+            // Apache Kafka answers before every partition has its leader, and lists leaders that do not know it yet.
             let begin = Instant::now();
             let waits = |error: WireError| {
                 let WireError::Refused { code, .. } = &error else { return Err(error) };
-                if !code.coordinator_busy() || begin.elapsed() > TOPIC_PATIENCE {
+                if !code.retriable() || begin.elapsed() > TOPIC_PATIENCE {
                     return Err(error);
                 }
                 std::thread::sleep(Duration::from_millis(20));
@@ -453,9 +452,6 @@ impl Bench {
                 while let Err(error) = connection.list_offset(&topic, partition, LATEST) {
                     waits(error)?;
                 }
-            }
-            while let Err(error) = connection.init_producer_id() {
-                waits(error)?;
             }
             Ok(())
         })?;

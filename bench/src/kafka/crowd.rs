@@ -4,7 +4,7 @@
 //!
 //! Owns: which connection may send. Must not know: which broker it loads.
 
-use super::generator::{LoadOutcome, ProduceLoad, Template, histogram};
+use super::generator::{LoadOutcome, ProduceLoad, Template, histogram, producer_id};
 use crate::wire::{Api, Code, Connection, WireError};
 use hdrhistogram::Histogram;
 use model::batch;
@@ -35,7 +35,7 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
     let mut crowds: Vec<Vec<Member>> = (0..THREADS).map(|_| Vec::new()).collect();
     for index in 0..load.connections {
         let mut connection = Connection::open(address, PATIENCE)?;
-        let producer = if load.idempotent { connection.init_producer_id()? } else { (-1, -1) };
+        let producer = if load.idempotent { producer_id(&mut connection)? } else { (-1, -1) };
         crowds[(index % THREADS) as usize].push(Member {
             connection,
             producer,

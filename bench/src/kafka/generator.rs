@@ -93,7 +93,7 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
     let mut connections = Vec::new();
     for _ in 0..load.connections {
         let mut connection = Connection::open(address, PATIENCE)?;
-        let producer = if load.idempotent { connection.init_producer_id()? } else { (-1, -1) };
+        let producer = if load.idempotent { producer_id(&mut connection)? } else { (-1, -1) };
         connections.push((connection, producer));
     }
     let begin = Instant::now();
@@ -118,6 +118,19 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
         answer_us.add(outcome?).expect("the same bounds");
     }
     Ok(LoadOutcome { records: requests * request_records, seconds, answer_us })
+}
+
+/// A fresh producer. Apache Kafka takes its ids in blocks of a thousand and refuses while the next block is on its way.
+pub fn producer_id(connection: &mut Connection) -> Result<(i64, i16), WireError> {
+    let begin = Instant::now();
+    loop {
+        match connection.init_producer_id() {
+            Err(WireError::Refused { code, .. }) if code.coordinator_busy() && begin.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn produce_on(
