@@ -18,6 +18,7 @@
 
 use crate::command::Compaction;
 use crate::log::partition_producers::PartitionProducers;
+use crate::format::v1::segment::Run;
 use crate::log::tail::TailEntry;
 use model::{HolderId, LeaderEpoch, Lsn, NamespaceId, Offset, PartitionId, ShardEpoch, TopicId};
 use std::collections::{BTreeSet, VecDeque};
@@ -53,6 +54,13 @@ pub struct RunRef {
     pub first: Offset,
     /// The offset after the last record.
     pub end: Offset,
+}
+
+impl RunRef {
+    /// To a segment's run with this number.
+    pub fn of(segment: u64, number: usize, run: &Run) -> RunRef {
+        RunRef { segment, run: number as u32, first: run.first_offset, end: run.last_offset.plus(1) }
+    }
 }
 
 /// See the module.

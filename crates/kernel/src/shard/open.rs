@@ -145,8 +145,7 @@ pub(super) fn open(
                     .get(&run.partition)
                     .is_some_and(|row: &Compacted| row.replaces(index.number, run.first_offset))
             {
-                let end = run.last_offset.plus(1);
-                partition.runs.push(RunRef { segment: index.number, run: number as u32, first: run.first_offset, end });
+                partition.runs.push(RunRef::of(index.number, number, run));
             }
         }
         segments.insert(index);

@@ -174,11 +174,7 @@ fn total(parts: &[Bytes]) -> u64 {
 
 /// What partitions are to know of a segment's runs.
 fn run_refs(index: &SegmentIndex) -> Vec<(PartitionId, RunRef)> {
-    let segment = index.number;
-    let run_ref = |(number, run): (usize, &Run)| {
-        let (first, end) = (run.first_offset, run.last_offset.plus(1));
-        (run.partition, RunRef { segment, run: number as u32, first, end })
-    };
+    let run_ref = |(number, run): (usize, &Run)| (run.partition, RunRef::of(index.number, number, run));
     index.runs.iter().enumerate().map(run_ref).collect()
 }
 
