@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The live segments: their indexes, and which of them still hold something.
 //!
-//! Owns: segment indexes in memory, a count of the runs that partitions still refer to and of their bytes. Must not know: how a segment is written.
+//! Owns: segment indexes in memory, a count of the runs that partitions still refer to and of their bytes. Must not know: how a
+//! segment is written.
 
 use crate::format::v1::segment::{Run, SegmentIndex};
 use crate::log::partition::RunRef;
