@@ -52,10 +52,20 @@ pub fn shard(shard: &Shard) -> Result<(), String> {
     }
     for found in shard.state.partitions.iter() {
         partition(found).map_err(|why| format!("partition {}: {why}", found.id))?;
+        let runs = found.runs.iter().filter_map(|run| Some(shard.segments.run(run)?.1.bytes));
+        if runs.sum::<u64>() != found.run_bytes {
+            return Err(format!("partition {}: the runs' bytes are miscounted", found.id));
+        }
         let last_visible = found.tail_index(found.high).checked_sub(1).and_then(|index| found.tail.get(index));
         if last_visible.is_some_and(|entry| shard.tail.lsn(entry) > shard.durable_lsn()) {
             return Err(format!("partition {}: records are visible that are not durable", found.id));
         }
+    }
+    let run_bytes: u64 = shard.state.partitions.iter().map(|partition| partition.run_bytes).sum();
+    let dropped: u64 = shard.state.dropped.iter().map(|partition| partition.run_bytes).sum();
+    let live_bytes: u64 = shard.segments.usages().map(|(_, usage)| usage.live_bytes).sum();
+    if live_bytes != shard.segments.live_bytes() || run_bytes + dropped != live_bytes {
+        return Err(format!("{run_bytes} bytes of runs are there, {live_bytes} are counted"));
     }
     let producers: usize = shard.state.partitions.iter().map(|partition| partition.producers.len()).sum();
     if producers as u64 != shard.state.producer_count {

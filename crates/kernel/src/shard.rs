@@ -579,7 +579,8 @@ impl Shard {
         }
         let coordinators = self.state.coordinators.values().filter_map(|beside| beside.machine.poll_timeout());
         let wants_checkpoint = self.merge.is_ready() && !self.spill.is_under_way();
-        let wants_slice = self.spill.wants_slice() || self.merge.wants_slice() || wants_checkpoint;
+        let wants_slice =
+            self.spill.wants_slice() || self.merge.wants_slice(self.spill.is_under_way()) || wants_checkpoint;
         coordinators.chain(self.timers.next_us()).chain(wants_slice.then_some(0)).min()
     }
 

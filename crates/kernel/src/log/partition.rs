@@ -82,6 +82,8 @@ pub struct Partition {
     pub tail: VecDeque<TailEntry>,
     pub tail_bytes: u64,
     pub runs: Vec<RunRef>,
+    /// Of the runs, whole, also where a trim has taken some of one.
+    pub run_bytes: u64,
 
     // Volatile.
     /// The last frame that changed this partition.
@@ -109,6 +111,7 @@ impl Partition {
             tail: VecDeque::new(),
             tail_bytes: 0,
             runs: Vec::new(),
+            run_bytes: 0,
             last_lsn: Lsn(0),
             visible_start: Offset(0),
             high: Offset(0),
@@ -143,8 +146,8 @@ impl Partition {
         self.runs.partition_point(|run| run.end <= offset)
     }
 
-    /// Lets go of what a durable trim has removed; the runs that went are given to `released`.
-    pub fn release(&mut self, mut released: impl FnMut(&RunRef)) {
+    /// Lets go of what a durable trim has removed; the runs that went are given to `released`, which tells their bytes.
+    pub fn release(&mut self, mut released: impl FnMut(&RunRef) -> u64) {
         let gone = self.tail_index(self.visible_start);
         for entry in self.tail.drain(..gone) {
             self.tail_bytes -= u64::from(entry.bytes);
@@ -153,6 +156,6 @@ impl Partition {
             self.tail = VecDeque::new();
         }
         let gone = self.run_index(self.visible_start);
-        self.runs.drain(..gone).for_each(|run| released(&run));
+        self.run_bytes -= self.runs.drain(..gone).map(|run| released(&run)).sum::<u64>();
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn open(
     for id in state.partitions.ids_from(PartitionId(0)).collect::<Vec<_>>() {
         if let Some(partition) = state.partitions.get_mut(id) {
             partition.runs.sort_by_key(|run| run.first);
-            partition.runs.iter().for_each(|run| segments.retain(run));
+            partition.run_bytes = partition.runs.iter().map(|run| segments.retain(run)).sum();
             if let Some(pair) = partition.runs.windows(2).find(|pair| pair[0].end > pair[1].first) {
                 let name = BlobName { shard: config.shard, kind: BlobKind::Segment, number: pair[1].segment };
                 let why = format!("holds offsets of partition {id} that segment {} holds too", pair[0].segment);

@@ -217,10 +217,10 @@ impl Shard {
         // None are left when a trim has passed over all of them.
         let place = (count > 0).then_some(run);
         if let Some(run) = &place {
-            self.segments.retain(run);
+            partition.run_bytes += self.segments.retain(run);
         }
         let gone: Vec<RunRef> = partition.runs.splice(..count, place).collect();
-        gone.iter().for_each(|run| self.segments.release(run));
+        partition.run_bytes -= gone.iter().map(|run| self.segments.release(run)).sum::<u64>();
         self.cold.forget_held(id);
     }
 

@@ -20,7 +20,12 @@
 //!
 //! Which: among segments whose runs are small on average, `FAN_IN` of one size class (powers of four of their live bytes), so
 //! each byte is copied about once a class; else segments more than half of whose bytes are dead. Large runs are left alone: copying
-//! them would gain nothing. A merge begins only while no spill is under way, because then the runs of its sources only ever get fewer.
+//! them would gain nothing. A source's runs only ever get fewer: no merge begins while a spill's runs are still being handed out, and
+//! none takes what another one, riding on that spill's checkpoint, has copied.
+//!
+//! Its share: load without a pause leaves no moment without a spill, so a merge goes on beside it, but while a spill is under way
+//! it reads at most `SHARE` times what that one spills. That is enough for every size class that a byte passes through; where it is
+//! not, segments wait, and a later merge takes up to `SOURCES_MAX` at once, so fewer copies do.
 
 use crate::effect::Effect;
 use crate::format::v1::object::Compacted;
@@ -48,6 +53,8 @@ const RUN_BYTES_LARGE: u64 = 256 * 1024;
 const MERGED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Dead bytes are worth a copy from here on.
 const DEAD_BYTES_MIN: u64 = 64 * 1024;
+/// Beside a spill, what merges read for each byte that it spills: 128 MiB grow fourfold to 512 MiB and 2 GiB, and one to spare.
+const SHARE: u64 = 3;
 /// After a merge that found no space, spills that end before the next begins.
 const SPILLS_RESTED: u32 = 8;
 /// Work of one slice.
@@ -64,6 +71,8 @@ pub(crate) struct Merge {
     look: bool,
     /// Spills to let pass before that.
     rest: u32,
+    /// What may still be read while this spill is under way.
+    share_bytes: u64,
     /// In these something could not be read.
     left_alone: BTreeSet<u64>,
 }
@@ -128,16 +137,25 @@ impl Merge {
         self.ready.take()
     }
 
-    /// There is more to do for which no event must be waited.
-    pub(crate) fn wants_slice(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| matches!(job.stage, Stage::Looking | Stage::Proving { .. }))
+    /// A spill of so many bytes begins.
+    pub(crate) fn spill_begins(&mut self, bytes: u64) {
+        self.share_bytes = SHARE.saturating_mul(bytes);
+    }
+
+    /// There is more to do for which no event must be waited, if there is a share left.
+    pub(crate) fn wants_slice(&self, beside_spill: bool) -> bool {
+        self.job.as_ref().is_some_and(|job| match job.stage {
+            Stage::Looking => !beside_spill || self.share_bytes > 0,
+            Stage::Proving { .. } => true,
+            Stage::Waiting | Stage::PuttingLast => false,
+        })
     }
 }
 
-/// Which segments to merge now, if any: ascending numbers.
-fn choose(segments: &Segments, left_alone: &BTreeSet<u64>) -> Option<BTreeSet<u64>> {
+/// Which segments to merge now, if any: ascending numbers, none for which `is_left_out` is true.
+fn choose(segments: &Segments, is_left_out: impl Fn(u64) -> bool) -> Option<BTreeSet<u64>> {
     let candidates: Vec<(u64, Usage)> =
-        segments.usages().filter(|(number, usage)| usage.live_runs > 0 && !left_alone.contains(number)).collect();
+        segments.usages().filter(|(number, usage)| usage.live_runs > 0 && !is_left_out(*number)).collect();
     let has_small_runs = |usage: &Usage| usage.live_bytes / usage.live_runs < RUN_BYTES_LARGE;
     let mut by_class: Vec<(u32, u64, Usage)> = candidates
         .iter()
@@ -182,13 +200,19 @@ impl Shard {
     }
 
     fn merge_start(&mut self, now: Now) {
-        if self.merge.ready.is_some() || self.spill.is_under_way() || self.spill.no_space() {
+        if self.merge.ready.is_some() || self.spill.is_moving() || self.spill.no_space() {
             return;
         }
         let looks = std::mem::take(&mut self.merge.look);
-        let merge = if looks { choose(&self.segments, &self.merge.left_alone) } else { None };
+        let riding = self.spill.riding();
+        let is_left_out = |number| {
+            self.merge.left_alone.contains(&number) || riding.is_some_and(|merged| merged.sources.contains(&number))
+        };
+        let merge = if looks { choose(&self.segments, is_left_out) } else { None };
         let (sources, compacting) = match merge {
             Some(sources) => (sources, None),
+            // What a compaction takes over must stand as it is until then: none begins beside a spill.
+            None if self.spill.is_under_way() => return,
             None => match self.next_compaction(now) {
                 Some((compacting, sources)) => (sources, Some(Box::new(compacting))),
                 None => return,
@@ -218,6 +242,9 @@ impl Shard {
     fn merge_look(&mut self) {
         if self.merge.job.as_ref().is_some_and(|job| job.compacting.is_some()) {
             return self.compaction_look();
+        }
+        if self.spill.is_under_way() && self.merge.share_bytes == 0 {
+            return;
         }
         for _ in 0..PARTITIONS_A_SLICE {
             let Some(job) = &mut self.merge.job else { return };
@@ -255,6 +282,7 @@ impl Shard {
             job.stage = Stage::Waiting;
             job.from = Some((partition.id, range.end));
             job.copied = Some((partition.id, range.end));
+            self.merge.share_bytes = self.merge.share_bytes.saturating_sub(u64::from(range.bytes()));
             return self.merge_read(range, joined);
         }
     }
@@ -436,12 +464,12 @@ impl Shard {
         if place.is_empty() {
             return;
         }
-        self.segments.retain(&run);
+        partition.run_bytes += self.segments.retain(&run);
         let at = place.start;
         let gone: Vec<RunRef> = partition.runs.splice(place, [run]).collect();
         // What a trim has taken off the front of a source's run is not in the new one.
         debug_assert!(at == 0 || partition.runs[at - 1].end <= partition.runs[at].first);
-        gone.iter().for_each(|run| self.segments.release(run));
+        partition.run_bytes -= gone.iter().map(|run| self.segments.release(run)).sum::<u64>();
         self.cold.forget_held(id);
     }
 }

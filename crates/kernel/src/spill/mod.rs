@@ -156,6 +156,16 @@ impl Spill {
         self.job.is_some()
     }
 
+    /// Its runs, and those of the merge that rides on it, are being handed out to partitions.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.stage == Stage::Moving)
+    }
+
+    /// The merge that the checkpoint under way makes true.
+    pub(crate) fn riding(&self) -> Option<&Merged> {
+        self.job.as_ref()?.merged.as_ref()
+    }
+
     /// A number for a new segment.
     pub(crate) fn take_segment_number(&mut self) -> u64 {
         self.segment_next += 1;
@@ -205,6 +215,7 @@ impl Shard {
         let checkpoint = spill.checkpoint_next;
         spill.checkpoint_next += 1;
         self.state.begin_capture(is_base);
+        self.merge.spill_begins(self.tail.bytes());
         let mut segments = self.segments.referred();
         let merged = self.merge.take_ready();
         if let Some(merged) = &merged {
@@ -477,7 +488,7 @@ impl Shard {
             }
             if run.end > partition.visible_start {
                 partition.runs.push(run);
-                self.segments.retain(&run);
+                partition.run_bytes += self.segments.retain(&run);
             }
         }
         if let Some(merged) = &merged {

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 pub struct Segments {
     live: BTreeMap<u64, Live>,
     bytes: u64,
+    /// Of all runs that a partition refers to.
+    live_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -48,21 +50,24 @@ impl Segments {
         self.live.insert(index.number, Live { index, runs: 0, run_bytes: 0 });
     }
 
-    /// A partition refers to this run.
-    pub fn retain(&mut self, run: &RunRef) {
-        if let Some(live) = self.live.get_mut(&run.segment) {
-            live.runs += 1;
-            live.run_bytes += live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
-        }
+    /// A partition refers to this run. Tells its bytes.
+    pub fn retain(&mut self, run: &RunRef) -> u64 {
+        let Some(live) = self.live.get_mut(&run.segment) else { return 0 };
+        let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
+        live.runs += 1;
+        live.run_bytes += bytes;
+        self.live_bytes += bytes;
+        bytes
     }
 
-    /// A partition refers to this run no more.
-    pub fn release(&mut self, run: &RunRef) {
-        if let Some(live) = self.live.get_mut(&run.segment) {
-            live.runs = live.runs.saturating_sub(1);
-            let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
-            live.run_bytes = live.run_bytes.saturating_sub(bytes);
-        }
+    /// A partition refers to this run no more. Tells its bytes.
+    pub fn release(&mut self, run: &RunRef) -> u64 {
+        let Some(live) = self.live.get_mut(&run.segment) else { return 0 };
+        let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
+        live.runs = live.runs.saturating_sub(1);
+        live.run_bytes = live.run_bytes.saturating_sub(bytes);
+        self.live_bytes = self.live_bytes.saturating_sub(bytes);
+        bytes
     }
 
     /// Runs of a segment that a partition refers to.
@@ -105,5 +110,15 @@ impl Segments {
 
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Of all runs that a partition refers to (whole, also where a trim has taken some of one).
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Of segments that no partition refers to: the next checkpoint sets them free.
+    pub fn unreferred_bytes(&self) -> u64 {
+        self.live.values().filter(|live| live.runs == 0).map(|live| live.index.file_bytes).sum()
     }
 }
