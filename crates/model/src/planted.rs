@@ -57,11 +57,15 @@ pub enum Bug {
     SupersededKept,
     /// Compaction never comes back for tombstones whose time is over.
     TombstonesKept,
+    /// Retention by age removes what is half as old as it may become.
+    RetentionTakesLive,
+    /// Retention never removes anything.
+    RetentionNeverDue,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 26] = [
         Bug::LostSync,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
@@ -86,6 +90,8 @@ impl Bug {
         Bug::TombstoneDroppedEarly,
         Bug::SupersededKept,
         Bug::TombstonesKept,
+        Bug::RetentionTakesLive,
+        Bug::RetentionNeverDue,
     ];
 
     /// The name on command lines: words joined by dashes.

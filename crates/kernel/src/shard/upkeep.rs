@@ -2,17 +2,22 @@
 //! What a shard does by itself, by the clock: retention, looking for what to compact, forgetting producers, waking those who wait, telling the log it is quiet.
 //!
 //! Owns: when. Must not know: the rules (they are in `log/` and `quota/`).
-//! Bounds: a slice looks at `PARTITIONS_A_SLICE` partitions; what is left comes a millisecond later.
+//! Bounds: a slice looks at `PARTITIONS_A_SLICE` partitions and removes at most `PIECES_A_SLICE` blocks and batches; what is left comes
+//! a millisecond later. So what is past its bound goes within `retention_check_ms` and a pass: 100,000 partitions are 50 slices.
 
 use crate::effect::Effect;
 use crate::format::v1::entry::Record;
-use crate::log::trim;
+use crate::log::trim::{self, Removal};
 use crate::shard::Shard;
 use model::media::WalOp;
 use model::{Now, PartitionId};
 
 /// Partitions looked at for retention in one go.
 const PARTITIONS_A_SLICE: usize = 2_000;
+/// Blocks and batches that retention removes in one go.
+const PIECES_A_SLICE: usize = 8_192;
+/// Segments that hold nothing any more are worth a checkpoint from so many bytes on.
+const UNREFERRED_BYTES_MIN: u64 = 1024 * 1024;
 /// Producers forgotten in one go.
 const FORGOTTEN_A_SLICE: usize = 1_000;
 /// Quiet for so long, the log may prove its last frame.
@@ -81,24 +86,38 @@ impl Shard {
     fn retention_slice(&mut self, now: Now) {
         let from = self.upkeep.retention_from.take().unwrap_or(PartitionId(0));
         let ids: Vec<PartitionId> = self.state.partitions.ids_from(from).take(PARTITIONS_A_SLICE).collect();
+        let mut pieces = PIECES_A_SLICE;
         for id in &ids {
             self.look_for_compaction(now, *id);
             let Some(partition) = self.state.partitions.get(*id) else { continue };
-            if let Some(before) = trim::retention(partition, &self.tail, &self.segments, now.wall_ms) {
-                let bytes_before = trim::stored_bytes(partition, &self.segments);
+            let removal = trim::retention(partition, &self.tail, &self.segments, now.wall_ms, &mut pieces);
+            if let Some(Removal { before, bytes }) = removal {
                 self.log(Record::Trim { partition: *id, before });
-                let bytes_after =
-                    self.state.partitions.get(*id).map_or(0, |partition| trim::stored_bytes(partition, &self.segments));
-                self.figures.retention_bytes += bytes_before.saturating_sub(bytes_after);
+                self.figures.retention_bytes += bytes;
+            }
+            if pieces == 0 {
+                self.upkeep.retention_from = Some(*id);
+                break;
             }
         }
         let more_producers = self.forget_idle(now);
-        if ids.len() == PARTITIONS_A_SLICE {
+        if ids.len() == PARTITIONS_A_SLICE && pieces > 0 {
             self.upkeep.retention_from = ids.last().map(|id| PartitionId(id.0 + 1));
+        }
+        if self.upkeep.retention_from.is_none() {
+            self.free_space();
         }
         let more = more_producers || self.upkeep.retention_from.is_some();
         let wait_ms = if more { 1 } else { self.config.retention_check_ms.max(1) };
         self.timers.set(now.mono_us_after_ms(wait_ms), Timer::Retention);
+    }
+
+    /// Without load nothing else would ask for the checkpoint that sets dead segments free, or look for a merge of those half dead.
+    fn free_space(&mut self) {
+        if self.segments.unreferred_bytes() >= UNREFERRED_BYTES_MIN && !self.spill.is_under_way() {
+            self.spill.request();
+        }
+        self.merge.look_now();
     }
 
     /// Forgets producers that have been idle for too long. True when there are more.

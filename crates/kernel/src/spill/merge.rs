@@ -123,6 +123,11 @@ impl Merge {
         self.rest = self.rest.saturating_sub(1);
     }
 
+    /// The same, without a spill that ended.
+    pub(crate) fn look_now(&mut self) {
+        self.look |= self.rest == 0;
+    }
+
     /// Space is short: what a merge takes, until its sources go, is taken from spills.
     pub(crate) fn rest(&mut self) {
         self.rest = SPILLS_RESTED;

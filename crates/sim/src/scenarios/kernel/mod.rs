@@ -136,6 +136,8 @@ struct KnownTopic {
     delete_asked: bool,
     deleted: bool,
     expires: bool,
+    /// By this age alone.
+    kept_ms: Option<u64>,
     partitions: Vec<Placement>,
 }
 
@@ -153,6 +155,12 @@ pub(super) struct Run<'a> {
     ids_given: BTreeSet<i64>,
     /// First values of all sends and the time of the first record and between records, for finding by time.
     times: BTreeMap<u64, (i64, i64)>,
+    /// Of acknowledged batches that only their age removes, by partition and base offset: the time of each record, while it is there.
+    ages: BTreeMap<PartitionId, BTreeMap<u64, Vec<i64>>>,
+    /// How far trims by command may reach.
+    trims: BTreeMap<PartitionId, u64>,
+    /// The latest that any clock of the broker has shown: its own jumps.
+    wall_ms_max: u64,
     /// Highest marks any client saw, for choosing where to read.
     seen: BTreeMap<PartitionId, (u64, u64)>,
     was_full: bool,
@@ -160,6 +168,10 @@ pub(super) struct Run<'a> {
 }
 
 const SETTLE_US_MAX: u64 = 300_000_000;
+/// The longest age of a plan, and what a record's time may be ahead of the clock.
+const KEPT_MS_MAX: u64 = 400 + 100;
+/// What a trim takes beyond the next look at retention: its frame on a slow disk, and a pass in slices.
+const RETENTION_SLACK_MS: u64 = 2_000;
 /// What one flood brings: more than the 4 MiB that may wait for room in a small tail.
 const FLOOD_BYTES: usize = 6 << 20;
 const FLOOD_BATCHES: usize = 48;
@@ -191,6 +203,9 @@ impl<'a> Run<'a> {
             next_ticket: 1,
             ids_given: BTreeSet::new(),
             times: BTreeMap::new(),
+            ages: BTreeMap::new(),
+            trims: BTreeMap::new(),
+            wall_ms_max: 0,
             seen: BTreeMap::new(),
             was_full: false,
             armed_failure: false,
@@ -352,6 +367,7 @@ impl<'a> Run<'a> {
                         delete_asked: false,
                         deleted: false,
                         expires,
+                        kept_ms: retention_ms.filter(|_| retention_bytes.is_none()),
                         partitions: Vec::new(),
                     },
                 );
@@ -436,6 +452,8 @@ impl<'a> Run<'a> {
                 let op = self.history.next_op();
                 let at_us = self.world.clock.us();
                 self.history.push(at_us, Event::Trim { op, partition: placement.partition.0, before });
+                let reach = self.trims.entry(placement.partition).or_default();
+                *reach = (*reach).max(before.unwrap_or(u64::MAX));
                 let trim = Trim { partition: placement.partition, before: before.map(Offset) };
                 let asked = Asked::Trim { op, partition: placement.partition, before };
                 self.ask(ADMIN, placement.shard, asked, Command::Trim(trim));
@@ -466,7 +484,10 @@ impl<'a> Run<'a> {
                 self.armed_failure = true;
                 self.world.disk.fail_next_sync();
             }
-            Step::WallJump { ms } => self.world.clock.jump_wall_ms(ms),
+            Step::WallJump { ms } => {
+                self.wall_ms_max = self.wall_ms_max.max(self.world.clock.now().wall_ms);
+                self.world.clock.jump_wall_ms(ms);
+            }
         }
         Ok(())
     }
@@ -729,6 +750,11 @@ impl<'a> Run<'a> {
                 self.was_full = false;
                 let seen = self.seen.entry(partition).or_default();
                 seen.1 = seen.1.max(published.base_offset.0 + u64::from(parcel.count));
+                if self.kept_ms(partition).is_some() && !published.duplicate {
+                    let (time_ms, step_ms) = self.times.get(&parcel.first).copied().unwrap_or_default();
+                    let times = (0..i64::from(parcel.count)).map(|number| time_ms + number * step_ms).collect();
+                    self.ages.entry(partition).or_default().insert(published.base_offset.0, times);
+                }
                 return Ok(());
             }
             Err(PublishError::LogFailed) => {
@@ -782,6 +808,60 @@ impl<'a> Run<'a> {
         topic.is_none_or(|topic| topic.delete_asked)
     }
 
+    fn kept_ms(&self, partition: PartitionId) -> Option<u64> {
+        self.topics.get(&self.partitions.get(&partition)?.1)?.kept_ms
+    }
+
+    /// A partition was seen to begin at `start`: did everything that went have the age for it?
+    fn check_start(&mut self, partition: PartitionId, start: u64) -> Checked {
+        let Some(kept_ms) = self.kept_ms(partition) else { return Ok(()) };
+        let wall_ms = self.wall_ms_max.max(self.world.clock.now().wall_ms);
+        let trimmed = self.trims.get(&partition).copied().unwrap_or(0);
+        let Some(ages) = self.ages.get_mut(&partition) else { return Ok(()) };
+        while let Some(batch) = ages.first_entry().filter(|batch| *batch.key() < start) {
+            let (base, times) = batch.remove_entry();
+            let went = times.iter().enumerate().map(|(number, time_ms)| (base + number as u64, *time_ms));
+            for (offset, time_ms) in went.filter(|(offset, _)| (trimmed..start).contains(offset)) {
+                if time_ms + kept_ms as i64 >= wall_ms as i64 {
+                    return Err(format!(
+                        "retention took offset {offset} of partition {partition}, of {time_ms}, at {wall_ms}: {kept_ms} ms are kept"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After the longest time that a record is kept, and a pass of retention, nothing is left of what only age removes.
+    fn check_expired(&mut self) -> Checked {
+        let aged: Vec<(PartitionId, Placement)> =
+            self.partitions.iter().map(|(id, (placement, _))| (*id, *placement)).collect();
+        let aged: Vec<_> = aged
+            .into_iter()
+            .filter(|(id, _)| self.kept_ms(*id).is_some() && !self.drop_asked(*id) && self.topic_acked(*id))
+            .collect();
+        if aged.is_empty() {
+            return Ok(());
+        }
+        let behind_ms = self.wall_ms_max.saturating_sub(self.world.clock.now().wall_ms);
+        self.world.clock.jump_wall_ms(behind_ms as i64);
+        let wait_ms = KEPT_MS_MAX + self.options.settings.retention_check_ms + RETENTION_SLACK_MS;
+        self.run_until(self.world.clock.us() + wait_ms * 1000)?;
+        for (partition, placement) in aged {
+            let mut ends = [0; 2];
+            for (end, by) in ends.iter_mut().zip([LocateBy::Start, LocateBy::End]) {
+                *end = match self.direct(placement, locate(partition, by))? {
+                    Reply::Located(Ok(located)) => located.offset.map_or(0, |offset| offset.0),
+                    other => return Err(format!("the ends of partition {partition} cannot be found: {other:?}")),
+                };
+            }
+            if ends[0] != ends[1] {
+                return Err(format!("of partition {partition} {ends:?} are kept beyond their age"));
+            }
+        }
+        Ok(())
+    }
+
     fn topic_acked(&self, partition: PartitionId) -> bool {
         let topic = self.partitions.get(&partition).and_then(|(_, id)| self.topics.get(id));
         topic.is_some_and(|topic| topic.acked)
@@ -802,6 +882,7 @@ impl<'a> Run<'a> {
                 }
                 let next = records::note_saw(&mut self.history, at_us, op, from, &read.pieces);
                 self.history.push(at_us, Event::ReadOk { op, start: Some(start), high: Some(high) });
+                self.check_start(partition, start)?;
                 let seen = self.seen.entry(partition).or_insert((0, 0));
                 self.world.sightings.saw_if(
                     start > seen.0 && self.partitions.get(&partition).is_some_and(|(_, id)| self.topics[id].expires),
@@ -895,7 +976,8 @@ impl<'a> Run<'a> {
         }
         self.check_watches()?;
         self.check_topics()?;
-        self.drain_all()
+        self.drain_all()?;
+        self.check_expired()
     }
 
     /// Reads everything, and judges.
@@ -1060,6 +1142,7 @@ impl<'a> Run<'a> {
                     }
                     let (start, high) = (read.start.0, read.high.0);
                     self.history.push(at_us, Event::ReadOk { op, start: Some(start), high: Some(high) });
+                    self.check_start(partition, start)?;
                     let seen = self.seen.entry(partition).or_default();
                     seen.1 = seen.1.max(high);
                     if next >= high {
