@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use bytes::Bytes;
+use kernel::command::Origin;
 use kernel::format::v1::checkpoint::ObjectKey;
 use kernel::spill::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, WorkDone};
 use kernel::spill::{checkpoint, segment_index};
@@ -22,8 +23,9 @@ const OBJECTS: u64 = 1_000_000;
 const ROUNDS: usize = 7;
 
 fn main() {
-    for partitions in [1, 100, 10_000, 500_000] {
-        let plan = segment_plan(partitions);
+    let clients = [1, 100, 10_000, 500_000].map(|partitions| (partitions, Origin::Kafka));
+    for (partitions, origin) in clients.into_iter().chain([(1, Origin::Amqp), (100, Origin::Amqp)]) {
+        let plan = segment_plan(partitions, origin);
         let name = BlobName { shard: plan.shard, kind: BlobKind::Segment, number: plan.number };
         let mut file = OneFile { name, bytes: Bytes::new(), done: VecDeque::new() };
         let build_ms = median_ms(|| {
@@ -42,7 +44,7 @@ fn main() {
         });
         let index = segment_index::load(&mut file, name, length).expect("just built");
         println!(
-            "segment of {} MiB, {BATCH_BYTES} B batches, {partitions} partitions: built in {build_ms:.0} ms, footer {} KiB, \
+            "segment of {} MiB, {BATCH_BYTES} B batches of {origin:?}, {partitions} partitions: built in {build_ms:.0} ms, footer {} KiB, \
              index read in {load_ms:.1} ms ({:.0} ns a run)",
             index.data_bytes >> 20,
             (length - index.data_bytes) >> 10,
@@ -87,7 +89,7 @@ fn median_ms(mut round: impl FnMut() -> f64) -> f64 {
 }
 
 /// Batches as a tail holds them: slices of frames, the partitions taking turns.
-fn segment_plan(partitions: u64) -> SegmentPlan {
+fn segment_plan(partitions: u64, origin: Origin) -> SegmentPlan {
     let record = |value_bytes: usize| NewRecord {
         timestamp_ms: 1_700_000_000_000,
         key: None,
@@ -115,6 +117,7 @@ fn segment_plan(partitions: u64) -> SegmentPlan {
                 base_offset: Offset(number / partitions),
                 last_delta: 0,
                 max_timestamp_ms: 1_700_000_000_000,
+                origin,
             });
         }
     }

@@ -6,6 +6,8 @@
 //! Bytes are counted as the log counts them: a frame takes its 64-byte header and its body, rounded up to a page. So a full tail is
 //! full in memory and on the medium at once.
 
+use crate::command::Origin;
+use crate::format::v1::entry::{ENTRY_HEADER_BYTES, ORIGIN_AT};
 use bytes::Bytes;
 use model::limits::PAGE_BYTES;
 use model::{Lsn, Offset};
@@ -123,6 +125,13 @@ impl Tail {
         let body = self.body(entry)?;
         let at = (entry.pos as usize).checked_sub(8)?;
         Some(u64::from_le_bytes(*body.get(at..)?.first_chunk()?))
+    }
+
+    /// Through which head the batch came, as its entry's header says.
+    pub fn origin(&self, entry: &TailEntry) -> Origin {
+        let at = (entry.pos as usize).checked_sub(ENTRY_HEADER_BYTES - ORIGIN_AT);
+        let number = at.and_then(|at| self.body(entry)?.get(at).copied());
+        number.and_then(Origin::from_number).unwrap_or(Origin::Kafka)
     }
 
     /// Lets go of frames up to and including `through`, of about so many bytes at once. True when none of them is left.

@@ -20,6 +20,7 @@
 pub mod checkpoint;
 pub(crate) mod compaction;
 pub(crate) mod merge;
+mod packing;
 pub mod read_blob;
 pub mod segment_index;
 pub mod segments;
@@ -295,7 +296,8 @@ impl Shard {
                 batches += 1;
                 let max_timestamp_ms = max_timestamp_ms(&self.tail, entry);
                 let (base_offset, last_delta) = (entry.base, entry.last_delta);
-                let batch = PlannedBatch { bytes, base_offset, last_delta, max_timestamp_ms };
+                let origin = self.tail.origin(entry);
+                let batch = PlannedBatch { bytes, base_offset, last_delta, max_timestamp_ms, origin };
                 match job.pieces.last_mut() {
                     Some(piece) if piece.partition == partition.id => piece.batches.push(batch),
                     _ => {

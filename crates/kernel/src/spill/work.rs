@@ -4,10 +4,12 @@
 //!
 //! Owns: the plans, their outcome, the order of bytes. Must not know: when a spill is due, or whether it went well.
 
+use crate::command::Origin;
 use crate::format::v1::checkpoint::{self, CheckpointState, ObjectKey};
 use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
 use crate::log::read::{self, BlockRange};
 use crate::spill::compaction::{Keys, Rule};
+use crate::spill::packing;
 use bytes::Bytes;
 use model::batch::Header;
 use model::media::{BlobKind, BlobName};
@@ -137,6 +139,8 @@ pub struct PlannedBatch {
     /// The last record's offset is `base_offset + last_delta`.
     pub last_delta: u32,
     pub max_timestamp_ms: i64,
+    /// Those that a head made are packed with their neighbours.
+    pub origin: Origin,
 }
 
 /// What shall stand in a checkpoint.
@@ -184,9 +188,15 @@ fn build_segment(mut plan: SegmentPlan) -> WorkDone {
     plan.pieces.sort_unstable_by_key(|piece| piece.partition);
     let mut writer = SegmentWriter::new(name, plan.epoch);
     for piece in &plan.pieces {
-        for batch in &piece.batches {
-            let last_offset = batch.base_offset.plus(u64::from(batch.last_delta));
-            writer.push(piece.partition, &batch.bytes, batch.base_offset, last_offset, batch.max_timestamp_ms);
+        let mut rest = piece.batches.as_slice();
+        while !rest.is_empty() {
+            let (neighbours, after) = rest.split_at(packing::neighbours(rest));
+            let packed = packing::packed(neighbours);
+            for batch in packed.as_ref().map_or(neighbours, std::slice::from_ref) {
+                let last_offset = batch.base_offset.plus(u64::from(batch.last_delta));
+                writer.push(piece.partition, &batch.bytes, batch.base_offset, last_offset, batch.max_timestamp_ms);
+            }
+            rest = after;
         }
     }
     let (parts, index) = writer.finish();

@@ -171,7 +171,9 @@ impl Check {
             base_sequence,
         });
         let batch = build(&records, numbering);
-        let publish = Publish { partition: PartitionId(partition), leader_epoch: None, batch, origin: Origin::Kafka };
+        // What heads make is packed at the spill, beside what is a client's.
+        let origin = if self.ticket % 8 == 0 { Origin::Kafka } else { Origin::Amqp };
+        let publish = Publish { partition: PartitionId(partition), leader_epoch: None, batch, origin };
         self.submit(self.shard_of(partition), asked, Command::Publish(publish));
     }
 

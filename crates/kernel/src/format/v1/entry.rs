@@ -39,6 +39,8 @@ use std::sync::Arc;
 
 /// Bytes before an entry's payload.
 pub const ENTRY_HEADER_BYTES: usize = 24;
+/// Where in them the origin stands.
+pub(crate) const ORIGIN_AT: usize = 5;
 
 const APPEND: u8 = 1;
 const REF: u8 = 2;
@@ -91,7 +93,7 @@ fn put_header(body: &mut Vec<u8>, len: usize, kind: u8, origin: u8, flags: u16, 
     let mut header = [0; ENTRY_HEADER_BYTES];
     header[0..4].copy_from_slice(&(len as u32).to_le_bytes());
     header[4] = kind;
-    header[5] = origin;
+    header[ORIGIN_AT] = origin;
     header[6..8].copy_from_slice(&flags.to_le_bytes());
     header[8..16].copy_from_slice(&object.to_le_bytes());
     header[16..24].copy_from_slice(&aux.to_le_bytes());

@@ -2,6 +2,7 @@
 //! Segments as a spill makes and an open loads them.
 
 use super::*;
+use crate::command::Origin;
 use crate::shard::OpenError;
 use crate::spill::segment_index;
 use crate::spill::test_blobs::TestBlobs;
@@ -27,6 +28,7 @@ fn batch(base_offset: u64, records: usize, value_bytes: usize) -> PlannedBatch {
         base_offset: header.base_offset,
         last_delta: header.last_offset_delta as u32,
         max_timestamp_ms: header.max_timestamp_ms,
+        origin: Origin::Kafka,
     }
 }
 

@@ -582,7 +582,8 @@ impl<'a> Run<'a> {
             partition: placement.partition,
             leader_epoch: (self.options.leader_epochs && parcel.op.is_multiple_of(2)).then_some(epoch),
             batch: parcel.batch.clone(),
-            origin: Origin::Kafka,
+            // What heads make is packed at the spill.
+            origin: if producer.is_multiple_of(2) { Origin::Kafka } else { Origin::Amqp },
         };
         self.ask(producer_holder(producer), placement.shard, asked, Command::Publish(publish));
     }
