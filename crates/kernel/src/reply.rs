@@ -78,6 +78,9 @@ pub struct Described {
     pub high: Offset,
     /// What its records take, as they are stored, in memory or at rest.
     pub stored_bytes: u64,
+    /// What cannot be freed yet because of it: what was trimmed of its own runs, and of the dead bytes of the segments that it has
+    /// records in, its part by what it has in them. Those of all partitions together are all dead bytes of segments in use.
+    pub pinned_bytes: u64,
     /// By id.
     pub producers: Vec<DescribedProducer>,
 }

@@ -154,6 +154,8 @@ pub struct ShardFigures {
     pub tail_batches: u64,
     pub segment_count: u64,
     pub segment_bytes: u64,
+    /// Of runs in them that a partition refers to.
+    pub segment_live_bytes: u64,
     pub applied: Lsn,
     pub durable: Lsn,
     pub appended_batches: u64,
@@ -416,6 +418,7 @@ impl Shard {
                     start: partition.start,
                     high: partition.next,
                     stored_bytes: trim::stored_bytes(partition, &self.segments),
+                    pinned_bytes: trim::pinned_bytes(partition, &self.segments),
                     producers: producers::described(&partition.producers, describe.producers_max as usize),
                 };
                 (Ok(described), partition.last_lsn)
@@ -615,6 +618,7 @@ impl Shard {
             tail_batches: self.tail.batches(),
             segment_count: self.segments.count(),
             segment_bytes: self.segments.bytes(),
+            segment_live_bytes: self.segments.live_bytes(),
             applied: self.state.applied,
             durable: self.release.durable(),
             spill_running: !self.spill.is_idle(),

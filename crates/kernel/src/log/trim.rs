@@ -101,6 +101,12 @@ pub fn stored_bytes(partition: &Partition, segments: &Segments) -> u64 {
     partition.run_bytes - gone - begun + partition.tail_bytes - trimmed
 }
 
+/// What cannot be freed yet because of the partition (`reply::Described::pinned_bytes`).
+pub fn pinned_bytes(partition: &Partition, segments: &Segments) -> u64 {
+    let trimmed = (partition.run_bytes + partition.tail_bytes).saturating_sub(stored_bytes(partition, segments));
+    trimmed + partition.runs.iter().map(|run| segments.pinned_by(run)).sum::<u64>()
+}
+
 /// The time that retention counts a batch's age from.
 pub fn max_timestamp_ms(tail: &Tail, entry: &TailEntry) -> i64 {
     let stated = tail.peek(entry).and_then(Header::read).map(|header| header.max_timestamp_ms);

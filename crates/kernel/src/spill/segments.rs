@@ -117,6 +117,14 @@ impl Segments {
         self.live_bytes
     }
 
+    /// Of a segment's dead bytes, the part that this run keeps there: as large as its part of what is alive.
+    pub fn pinned_by(&self, run: &RunRef) -> u64 {
+        let Some(live) = self.live.get(&run.segment) else { return 0 };
+        let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
+        let dead = live.index.data_bytes.saturating_sub(live.run_bytes);
+        (u128::from(dead) * u128::from(bytes) / u128::from(live.run_bytes.max(1))) as u64
+    }
+
     /// Of segments that no partition refers to: the next checkpoint sets them free.
     pub fn unreferred_bytes(&self) -> u64 {
         self.live.values().filter(|live| live.runs == 0).map(|live| live.index.file_bytes).sum()

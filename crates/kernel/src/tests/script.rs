@@ -328,6 +328,9 @@ fn describe(reply: &Reply) -> String {
         Reply::Altered(Ok(altered)) => format!("altered {} partitions", altered.partition_count),
         Reply::Described(Ok(described)) => {
             let mut out = format!("{}..{} {} bytes", described.start, described.high, described.stored_bytes);
+            if described.pinned_bytes > 0 {
+                write!(out, " pinned {}", described.pinned_bytes).expect("text");
+            }
             for producer in &described.producers {
                 write!(out, " producer {} epoch {}", producer.id, producer.epoch).expect("text");
                 write!(out, " sequence {}", producer.last_sequence).expect("text");
@@ -419,6 +422,7 @@ scripts!(
     two_shards,
     spill_and_cold_reads,
     merges,
+    pinned,
     rotten_segment,
     read_ahead,
     admission,

@@ -76,6 +76,7 @@ fn shard(pages: &Pages, number: usize, figures: &ShardFigures) -> ShardShape {
         tail_bytes_max: pages.about.tail_bytes_max,
         segment_count: figures.segment_count,
         segment_bytes: figures.segment_bytes,
+        segment_live_bytes: figures.segment_live_bytes,
         spill_running: figures.spill_running,
         spills: figures.spills,
         spill_failures: figures.spill_failures,

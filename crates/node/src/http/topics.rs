@@ -60,6 +60,7 @@ pub async fn all(pages: &Pages, node: &Arc<Node>, query: &str) -> Result<TopicsA
             let summary = &mut summaries[places[number].0];
             summary.records += figures.high.0.saturating_sub(figures.start.0);
             summary.stored_bytes += figures.stored_bytes;
+            summary.pinned_bytes += figures.pinned_bytes;
         }
     };
     turn.asker.ask_each(places.len(), |number| ask(&places[number].1), add).await?;
@@ -74,6 +75,7 @@ fn summary(topic: &Topic) -> TopicSummary {
         partition_count: topic.partitions.len() as u32,
         records: 0,
         stored_bytes: 0,
+        pinned_bytes: 0,
     }
 }
 
@@ -104,6 +106,7 @@ pub async fn one(pages: &Pages, node: &Arc<Node>, name: &str, query: &str) -> Re
             start_offset: figures.start.0,
             end_offset: figures.high.0,
             stored_bytes: figures.stored_bytes,
+            pinned_bytes: figures.pinned_bytes,
         })
     });
     Ok(TopicAnswer {

@@ -91,6 +91,8 @@ objects! {
         segment_count: u64,
         /// What they take.
         segment_bytes: u64,
+        /// Of that, records that can still be read, and what was trimmed of their runs.
+        segment_live_bytes: u64,
         /// A spill (tail to segment, then a checkpoint) is under way.
         spill_running: bool,
         /// Spills since the process started.
@@ -139,6 +141,8 @@ objects! {
         records: u64,
         /// What the records take, as stored.
         stored_bytes: u64,
+        /// What cannot be freed yet because of them: see a partition's.
+        pinned_bytes: u64,
     }
 
     /// A topic.
@@ -183,6 +187,9 @@ objects! {
         end_offset: u64,
         /// What its records take, as stored.
         stored_bytes: u64,
+        /// What cannot be freed yet because of it: what was trimmed of it and lies beside what was not, and its part of the dead
+        /// bytes in segments that it has records in.
+        pinned_bytes: u64,
     }
 
     /// Consumer groups in the order of their ids.

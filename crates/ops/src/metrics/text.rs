@@ -272,7 +272,7 @@ impl Scrape {
 
     fn shards(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let per_shard = |figure: ShardFigure| labelled("shard", self.levels.shards.iter().map(figure).enumerate());
-        let levels: [(&str, Of, &str, ShardFigure); 9] = [
+        let levels: [(&str, Of, &str, ShardFigure); 10] = [
             ("topics", Of::Things, "Topics in the shard's catalog", |f| f.topics),
             ("partitions", Of::Things, "Partitions owned", |f| f.partitions),
             ("producers", Of::Things, "Idempotent producers remembered, counted per partition", |f| f.producers),
@@ -280,6 +280,12 @@ impl Scrape {
             ("tail_batches", Of::Things, "Batches in the memory tail", |f| f.tail_batches),
             ("segments", Of::Things, "Live segments", |f| f.segment_count),
             ("segment", Of::Bytes, "Size of live segments", |f| f.segment_bytes),
+            (
+                "segment_live",
+                Of::Bytes,
+                "What of live segments is still needed; the rest is dead and waits for its neighbours",
+                |f| f.segment_live_bytes,
+            ),
             ("spill_running", Of::Things, "1 while a spill with its checkpoint is under way", |f| {
                 u64::from(f.spill_running)
             }),
