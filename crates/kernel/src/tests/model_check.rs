@@ -172,7 +172,7 @@ impl Check {
         });
         let batch = build(&records, numbering);
         // What heads make is packed at the spill, beside what is a client's.
-        let origin = if self.ticket % 8 == 0 { Origin::Kafka } else { Origin::Amqp };
+        let origin = if self.ticket.is_multiple_of(8) { Origin::Kafka } else { Origin::Amqp };
         let publish = Publish { partition: PartitionId(partition), leader_epoch: None, batch, origin };
         self.submit(self.shard_of(partition), asked, Command::Publish(publish));
     }
