@@ -17,8 +17,8 @@
 //!   3. A batch leaves runs and tail only when the trim that removed it is durable.
 
 use crate::command::Compaction;
-use crate::log::partition_producers::PartitionProducers;
 use crate::format::v1::segment::Run;
+use crate::log::partition_producers::PartitionProducers;
 use crate::log::tail::TailEntry;
 use model::{HolderId, LeaderEpoch, Lsn, NamespaceId, Offset, PartitionId, ShardEpoch, TopicId};
 use std::collections::{BTreeSet, VecDeque};
