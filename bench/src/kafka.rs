@@ -88,6 +88,8 @@ struct Bench {
     apache: Option<(ApacheKafka, Peer)>,
     runs: Vec<RunFigures>,
     topics: u32,
+    /// Workloads that went wrong. The others are measured all the same; the run fails at its end.
+    failures: Vec<String>,
 }
 
 /// Runs everything and writes results and table.
@@ -112,6 +114,7 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
         apache: None,
         runs: Vec::new(),
         topics: 0,
+        failures: Vec::new(),
         plan,
     };
     if recorded {
@@ -140,7 +143,9 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
         }
         if stage == Stage::Alone {
             for group in groups {
-                bench.pairs(group, None)?;
+                let outcome = bench.pairs(group, None);
+                bench.noted(group, outcome)?;
+                bench.down()?;
             }
             continue;
         }
@@ -149,8 +154,11 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
             bench.warm(&groups)?;
         }
         for group in groups {
-            let kept = if stage == Stage::Kept { bench.kept_topics(&group[0])? } else { Vec::new() };
-            bench.pairs(group, (stage == Stage::Kept).then_some(kept.as_slice()))?;
+            let outcome = match stage {
+                Stage::Kept => bench.kept_topics(&group[0]).and_then(|kept| bench.pairs(group, Some(&kept))),
+                _ => bench.pairs(group, None),
+            };
+            bench.noted(group, outcome)?;
         }
         bench.down()?;
     }
@@ -162,7 +170,10 @@ pub fn run(plan: KafkaPlan) -> Result<(), String> {
         println!("results: {}", results.path.display());
         table::write(&bench.plan.root)?;
     }
-    Ok(())
+    match bench.failures.len() {
+        0 => Ok(()),
+        _ => Err(bench.failures.join("; ")),
+    }
 }
 
 /// A produce and what follows it share their topic.
@@ -181,6 +192,13 @@ impl Bench {
     fn skip(&mut self, what: &str, because: &str) -> Result<(), String> {
         println!("skipped: {what}, because {because}");
         self.push(Line::Skipped { what: what.to_owned(), because: because.to_owned() })
+    }
+
+    fn noted(&mut self, group: &[Workload], outcome: Result<(), String>) -> Result<(), String> {
+        let Err(why) = outcome else { return Ok(()) };
+        self.skip(group[0].name, &format!("it failed: {why}"))?;
+        self.failures.push(why);
+        Ok(())
     }
 
     fn wants_name(&self, name: &str) -> bool {
