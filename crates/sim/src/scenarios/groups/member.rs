@@ -112,6 +112,11 @@ impl Member {
         self.phase != Phase::Away
     }
 
+    /// It is away, and back by then.
+    pub fn comes_back_before(&self, us: u64) -> bool {
+        self.phase == Phase::Away && self.away_until_us < us
+    }
+
     /// It certainly was a member from `since_us` until now.
     pub fn surely_there(&self, since_us: u64, now_us: u64, grace_us: u64) -> bool {
         self.phase == Phase::Stable && self.secure && self.contact_us <= since_us && now_us < self.contact_us + grace_us

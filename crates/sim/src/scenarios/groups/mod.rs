@@ -697,9 +697,13 @@ impl<'a> Run<'a> {
         None
     }
 
-    /// From here on members have no reason to change their generation.
+    /// From here on members have no reason to change their generation. Where one has just vanished, its coming back is one.
     fn hold_steady(&mut self) {
+        let soon_us = self.world.clock.us() + 2 * self.options.session_timeout_ms * 1000;
         for group in 0..self.options.members.len() as u32 {
+            if self.members().any(|(_, member)| member.group == group && member.comes_back_before(soon_us)) {
+                continue;
+            }
             let generation = self
                 .members()
                 .find(|(_, member)| member.group == group && member.present())
