@@ -34,12 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Until all partitions of a new topic have their leader: thousands of them take Apache Kafka a while.
 const TOPIC_PATIENCE: Duration = Duration::from_secs(300);
 /// A run makes only one pair of what comes after this, so that a quick one ends within ten minutes and a full one within forty.
-const QUICK_TIME_MAX: Duration = Duration::from_secs(7 * 60);
+const QUICK_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 const FULL_TIME_MAX: Duration = Duration::from_secs(33 * 60);
 /// And no second three pairs after this.
 const MORE_PAIRS_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 /// Begins nothing after this.
-const QUICK_END: Duration = Duration::from_secs(9 * 60);
+const QUICK_END: Duration = Duration::from_secs(7 * 60);
 const FULL_END: Duration = Duration::from_secs(40 * 60);
 /// Pairs of a workload; a full run takes as many again where the spread of either side passes [`SPREAD_MAX`].
 const PAIRS: u32 = 3;
