@@ -434,7 +434,10 @@ impl Shard {
             job.stage = Stage::Proving { run: to, found };
             return;
         }
-        let alive: u64 = job.sources.iter().map(|source| self.segments.live_runs(*source)).sum();
+        let counted: u64 = job.sources.iter().map(|source| self.segments.live_runs(*source)).sum();
+        // Of partitions dropped in the frame that is still open, the runs are counted until it is closed.
+        let dropped = self.state.dropped.iter().flat_map(|partition| &partition.runs);
+        let alive = counted - dropped.filter(|run| job.sources.contains(&run.segment)).count() as u64;
         if found < alive && !planted(Bug::MergeLosesRun) {
             debug_assert!(false, "a merge found {found} of {alive} live runs");
             return self.merge_give_up(None);

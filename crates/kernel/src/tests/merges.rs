@@ -238,3 +238,21 @@ fn under_load_without_a_pause_small_segments_do_not_pile_up() {
     system.crash(0);
     assert_eq!(offsets(&mut system, 0, 0), (0..published).collect::<Vec<u64>>());
 }
+
+#[test]
+fn a_topic_deleted_in_a_frame_that_is_still_open_is_no_run_missed() {
+    for count in 0..STEPS {
+        let mut system = with_segments();
+        steps(&mut system, count);
+        // The log is busy with the first frame, so the second stays open.
+        for ticket in [3, 4] {
+            let batch = build(&[NewRecord::default()], Numbering::NONE);
+            let publish = Publish { partition: PartitionId(1), leader_epoch: None, batch, origin: Origin::Kafka };
+            system.submit(ShardId(0), 1, ticket, Command::Publish(publish));
+        }
+        system.submit(ShardId(0), 1, 5, Command::DeleteTopic { topic: TopicId([1; 16]) });
+        while system.complete() {}
+        system.pump();
+        assert_eq!(system.members[0].shard.segments.referred(), []);
+    }
+}
