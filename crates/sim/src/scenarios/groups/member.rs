@@ -362,7 +362,7 @@ impl Run<'_> {
     /// Every life of the topic may lose records from here on.
     pub(super) fn loses(&mut self, topic: u32) {
         let now_us = self.world.clock.us();
-        let Some(known) = self.topics.get_mut(&topic) else { return };
+        let known = self.topics.entry(topic).or_default();
         known.loses = true;
         for life in known.lives.clone() {
             for index in 0..16 {
