@@ -4,7 +4,7 @@
 //!
 //! Owns: which connection may send. Must not know: which broker it loads.
 
-use super::generator::{LoadOutcome, ProduceLoad, Template, histogram, producer_id};
+use super::generator::{LoadOutcome, ProduceLoad, Template, histogram, producer_id, together};
 use crate::wire::{Api, Code, Connection, WireError};
 use hdrhistogram::Histogram;
 use model::batch;
@@ -55,10 +55,7 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
         running.into_iter().map(|thread| thread.join().expect("a load thread does not panic")).collect()
     });
     let seconds = begin.elapsed().as_secs_f64();
-    let mut answer_us = histogram();
-    for outcome in outcomes {
-        answer_us.add(outcome?).expect("the same bounds");
-    }
+    let answer_us = together(outcomes)?;
     let records = answer_us.len() * u64::from(load.batch_records);
     Ok(LoadOutcome { records, seconds, answer_us })
 }

@@ -42,6 +42,15 @@ pub struct LoadOutcome {
     pub answer_us: Histogram<u64>,
 }
 
+/// The answer times of all load threads, or the first that failed.
+pub fn together(outcomes: Vec<Result<Histogram<u64>, WireError>>) -> Result<Histogram<u64>, WireError> {
+    let mut answer_us = histogram();
+    for outcome in outcomes {
+        answer_us.add(outcome?).expect("the same bounds");
+    }
+    Ok(answer_us)
+}
+
 /// Microseconds up to a minute, three digits.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("constant bounds")
@@ -113,10 +122,7 @@ pub fn produce(address: SocketAddr, load: &ProduceLoad) -> Result<LoadOutcome, W
         running.into_iter().map(|thread| thread.join().expect("a load thread does not panic")).collect()
     });
     let seconds = begin.elapsed().as_secs_f64();
-    let mut answer_us = histogram();
-    for outcome in outcomes {
-        answer_us.add(outcome?).expect("the same bounds");
-    }
+    let answer_us = together(outcomes)?;
     Ok(LoadOutcome { records: requests * request_records, seconds, answer_us })
 }
 
