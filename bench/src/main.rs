@@ -11,6 +11,7 @@ mod design;
 mod floors;
 mod kafka;
 mod kill;
+mod page;
 mod process;
 mod results;
 mod rot;

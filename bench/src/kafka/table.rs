@@ -11,14 +11,15 @@ use super::goals::{Figures, Goal, IDLE_MB_MAX, Judged, Medians, START_MS_MAX};
 use super::workload::{Kind, WORKLOADS, Workload};
 use super::{APACHE, APACHE_SYNCED, POLYLOG};
 use crate::floors::Floors;
+use crate::page;
 use crate::results::{self, Line, Machine, RunFigures, StartFigures};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- made by `cargo xtask bench kafka`: begin -->";
-const END: &str = "<!-- made by `cargo xtask bench kafka`: end -->";
+/// What makes the tables; the marks on the page name it.
+const COMMAND: &str = "cargo xtask bench kafka";
 /// The two kinds of runs.
 pub const FULL: &str = "kafka";
 pub const QUICK: &str = "kafka-quick";
@@ -66,14 +67,11 @@ pub fn file_name(machine: &Machine) -> String {
 /// # Errors
 /// A sentence: no results, or the page has lost its marks.
 pub fn write(root: &Path) -> Result<(), String> {
-    let page = root.join("docs").join("benchmarks.md");
-    fs::write(&page, renewed(root)?).map_err(|error| format!("{}: {error}", page.display()))?;
-    println!("table: {}", page.display());
-    Ok(())
+    page::write(root, COMMAND, &recorded_tables(root)?)
 }
 
-/// The page with its tables as the results make them.
-fn renewed(root: &Path) -> Result<String, String> {
+/// The tables of all recorded results.
+fn recorded_tables(root: &Path) -> Result<String, String> {
     let said = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
     let folder = root.join("bench").join("results");
     let mut recorded = Vec::new();
@@ -96,19 +94,7 @@ fn renewed(root: &Path) -> Result<String, String> {
     }
     let reasons = root.join("bench").join("reasons.txt");
     let reasons = fs::read_to_string(&reasons).map_err(|error| said(&reasons, error))?;
-    let page = root.join("docs").join("benchmarks.md");
-    let text = fs::read_to_string(&page).map_err(|error| said(&page, error))?;
-    replace(&text, &tables(&recorded, &read_reasons(&reasons)?)).ok_or_else(|| said_lost(&page))
-}
-
-fn said_lost(page: &Path) -> String {
-    format!("{} has lost its marks", page.display())
-}
-
-fn replace(page: &str, tables: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"))
+    Ok(tables(&recorded, &read_reasons(&reasons)?))
 }
 
 /// `workload: sentence` on each line; lines with `#` are for who edits it.
@@ -583,8 +569,7 @@ mod tests {
     #[test]
     fn the_page_shows_what_the_recorded_results_make() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let page = fs::read_to_string(root.join("docs").join("benchmarks.md")).unwrap();
-        assert!(page == renewed(root).unwrap(), "run `cargo xtask bench table`");
+        page::assert_shown(root, COMMAND, &recorded_tables(root).unwrap());
     }
 
     #[test]
@@ -600,12 +585,5 @@ mod tests {
         for (value, text) in cases {
             assert_eq!(short(value), text);
         }
-    }
-
-    #[test]
-    fn only_what_stands_between_the_marks_is_replaced() {
-        let page = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        assert_eq!(replace(&page, "new\n"), Some(format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n")));
-        assert_eq!(replace("no marks", "new"), None);
     }
 }

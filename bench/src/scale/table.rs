@@ -3,27 +3,24 @@
 //!
 //! Owns: its layout. The page around it is written by hand.
 
+use crate::page;
 use crate::results::{self, BoundFigure, Line};
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- made by `cargo xtask bench scale`: begin -->";
-const END: &str = "<!-- made by `cargo xtask bench scale`: end -->";
+/// What makes the table; the marks on the page name it.
+const COMMAND: &str = "cargo xtask bench scale";
 
 /// Puts the table of the newest results, full or quick, into the page.
 ///
 /// # Errors
 /// A sentence: no results, or the page has lost its marks.
 pub fn write(root: &Path) -> Result<(), String> {
-    let page = root.join("docs").join("benchmarks.md");
-    fs::write(&page, renewed(root)?).map_err(|error| format!("{}: {error}", page.display()))?;
-    println!("table: {}", page.display());
-    Ok(())
+    page::write(root, COMMAND, &newest(root)?)
 }
 
-/// The page with its table as the results make it.
-fn renewed(root: &Path) -> Result<String, String> {
+/// The table of the newest results.
+fn newest(root: &Path) -> Result<String, String> {
     let folder = root.join("bench").join("results");
     let mut newest: Option<(u64, Vec<Line>)> = None;
     for name in ["scale.jsonl", "scale-quick.jsonl"] {
@@ -39,12 +36,7 @@ fn renewed(root: &Path) -> Result<String, String> {
         }
     }
     let (_, lines) = newest.ok_or("there are no results of `bench scale` in bench/results")?;
-    let page = root.join("docs").join("benchmarks.md");
-    let text = fs::read_to_string(&page).map_err(|error| format!("{}: {error}", page.display()))?;
-    let lost = || format!("{} has lost its marks", page.display());
-    let (before, rest) = text.split_once(BEGIN).ok_or_else(lost)?;
-    let (_, after) = rest.split_once(END).ok_or_else(lost)?;
-    Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", tables(&lines)))
+    Ok(tables(&lines))
 }
 
 fn tables(lines: &[Line]) -> String {
@@ -87,8 +79,7 @@ mod tests {
     #[test]
     fn the_page_shows_what_the_recorded_results_make() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let page = fs::read_to_string(root.join("docs").join("benchmarks.md")).unwrap();
-        assert!(page == renewed(root).unwrap(), "run `cargo xtask bench table`");
+        page::assert_shown(root, COMMAND, &newest(root).unwrap());
     }
 
     #[test]

@@ -440,13 +440,14 @@ pub fn declare(
 
 /// What the kernel acts upon of a topic's settings.
 fn topic_settings(config: &TopicConfig) -> TopicSettings {
+    let (lag_ms_min, lag_ms_max) = config.compaction_lag_ms();
     TopicSettings {
         retention_ms: config.retention_ms(),
         retention_bytes: config.retention_bytes(),
         batch_bytes_max: config.batch_bytes_max(),
         compaction: config.is_compacted().then(|| Compaction {
-            lag_ms_min: config.compaction_lag_ms().0,
-            lag_ms_max: config.compaction_lag_ms().1,
+            lag_ms_min,
+            lag_ms_max,
             tail_ms_max: config.segment_ms(),
             tombstone_ms: config.delete_retention_ms(),
             dirty_permille_min: config.dirty_permille_min(),

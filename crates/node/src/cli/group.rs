@@ -8,7 +8,7 @@ use super::broker::Broker;
 use super::consume::resolve;
 use super::moment::{Place, read_duration_ms, read_time};
 use super::outcome::CommandError;
-use super::output::{Column, Output, Table, plain};
+use super::output::{Column, Output, Table, plain, shown};
 use super::topic::{Refused, chosen_partitions, confirm, counted, now_ms};
 use crate::client::consumer_protocol::{Assigned, read_assignment};
 use crate::client::groups::{self, Committer};
@@ -204,16 +204,7 @@ impl Describe {
         for name in &self.names {
             described.push(describe(&mut client, name)?);
         }
-        if output.is_json() {
-            return output.document(&Groups { groups: &described });
-        }
-        for (at, group) in described.iter().enumerate() {
-            if at > 0 {
-                output.text("\n")?;
-            }
-            output.text(&group.to_text())?;
-        }
-        output.flush()
+        output.document_or_texts(&Groups { groups: &described }, described.iter().map(Described::to_text))
     }
 }
 
@@ -321,7 +312,6 @@ impl Described {
                 Column::Number("LAG"),
                 Column::Text("MEMBER"),
             ]);
-            let shown = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
             for offset in &self.offsets {
                 table.row([
                     offset.topic.clone(),
@@ -444,7 +434,7 @@ impl Reset {
             Column::Number("TO"),
         ]);
         for offset in offsets {
-            let from = offset.from_offset.map_or("-".to_owned(), |from| from.to_string());
+            let from = shown(offset.from_offset);
             table.row([offset.topic, offset.partition.to_string(), from, offset.to_offset.to_string()]);
         }
         output.text(&table.to_text())?;

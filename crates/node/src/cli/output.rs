@@ -32,6 +32,24 @@ impl Output {
         self.flush()
     }
 
+    /// For programs the one document, for people a text a thing, with an empty line between two.
+    pub fn document_or_texts(
+        &mut self,
+        value: &impl Serialize,
+        texts: impl Iterator<Item = String>,
+    ) -> Result<(), CommandError> {
+        if self.json {
+            return self.document(value);
+        }
+        for (at, text) in texts.enumerate() {
+            if at > 0 {
+                self.text("\n")?;
+            }
+            self.text(&text)?;
+        }
+        self.flush()
+    }
+
     /// One object of a stream.
     pub fn line(&mut self, value: &impl Serialize) -> Result<(), CommandError> {
         serde_json::to_writer(&mut self.out, value).map_err(std::io::Error::from)?;
@@ -59,6 +77,11 @@ pub fn plain(text: &str) -> String {
         if letter.is_control() { out.extend(letter.escape_default()) } else { out.push(letter) }
     }
     out
+}
+
+/// A number in a cell, where it is known.
+pub fn shown(number: Option<i64>) -> String {
+    number.map_or("-".to_owned(), |number| number.to_string())
 }
 
 /// Which side a column's cells lean to.

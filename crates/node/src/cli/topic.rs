@@ -9,7 +9,7 @@ use super::broker::Broker;
 use super::consume::resolve;
 use super::moment::{PLACES, read_place};
 use super::outcome::{CommandError, exit_of};
-use super::output::{Column, Output, Table};
+use super::output::{Column, Output, Table, shown};
 use crate::client::refusal::{ClientError, name_of};
 use crate::client::topics::{Topic, millis};
 use crate::client::{Client, Tries, is_ok};
@@ -275,16 +275,7 @@ impl Describe {
         for name in &self.names {
             described.push(describe(&mut client, name)?);
         }
-        if output.is_json() {
-            return output.document(&Topics { topics: &described });
-        }
-        for (at, topic) in described.iter().enumerate() {
-            if at > 0 {
-                output.text("\n")?;
-            }
-            output.text(&topic.to_text())?;
-        }
-        output.flush()
+        output.document_or_texts(&Topics { topics: &described }, described.iter().map(Described::to_text))
     }
 }
 
@@ -333,7 +324,6 @@ impl Described {
             Column::Number("RECORDS"),
             Column::Number("SIZE"),
         ]);
-        let shown = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
         for partition in &self.partitions {
             let records = partition.end_offset.zip(partition.start_offset).map(|(end, start)| end - start);
             table.row([
