@@ -9,6 +9,7 @@
 mod conformance;
 mod deploy;
 mod fuzz;
+mod nightly;
 mod process;
 mod programs;
 mod readme;
@@ -37,6 +38,8 @@ cargo xtask COMMAND
                                       with --peer against Apache Kafka, whose results the page shows beside ours
   readme [PAGE]                       runs the blocks of README.md and of the pages in docs/user/
   fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain and cargo-fuzz are
+  nightly [--fresh] [--list]          all of the above that looks for a lost message, for hours; goes on where it was
+                                      cut off; the report is target/nightly/COMMIT/report.md
 ";
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::command(&workspace, rest),
         "readme" => readme::command(&workspace, rest),
         "fuzz" => fuzz::command(&workspace, rest),
+        "nightly" => nightly::command(&workspace, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(true)
