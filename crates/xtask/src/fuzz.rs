@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask fuzz`: each target for some seconds, where the tools for it are.
 //!
-//! `fuzz/` is a workspace of its own: it needs a nightly compiler and `cargo-fuzz`, and nothing else may.
+//! `fuzz/` is a workspace of its own: it needs a nightly compiler and `cargo-fuzz`, and nothing else may. Who asks for fuzzing gets `cargo-fuzz`
+//! installed; `cargo xtask test`, which should not take minutes to compile a tool, skips it where it is not.
 
 use crate::process;
+use crate::programs;
 use crate::report::Report;
 use crate::workspace::Workspace;
 use std::process::Command;
@@ -38,11 +40,12 @@ pub fn command(workspace: &Workspace, arguments: &[String]) -> Result<bool, Stri
     if targets.is_empty() {
         targets = names(&workspace.read("fuzz/Cargo.toml")?);
     }
+    programs::install(workspace, "cargo-fuzz")?;
     crate::counted(|report| run(workspace, seconds, &targets, report))
 }
 
 fn run(workspace: &Workspace, seconds: u64, targets: &[String], report: &mut Report) {
-    let missing = missing_tool();
+    let missing = missing_tool(workspace);
     for target in targets {
         let name = format!("fuzz {target}");
         if let Some(reason) = &missing {
@@ -63,20 +66,22 @@ fn run(workspace: &Workspace, seconds: u64, targets: &[String], report: &mut Rep
             .env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("CARGO")
             .current_dir(&workspace.root);
+        programs::with_installed(workspace, &mut command);
         let kept = process::keep(&mut command, &workspace.log(&name), |_| {});
         report.check(&name, kept.into_check());
     }
 }
 
 /// Why the targets cannot run here, if they cannot.
-fn missing_tool() -> Option<String> {
+fn missing_tool(workspace: &Workspace) -> Option<String> {
     let nightly = process::answer(Command::new("cargo").args(["+nightly", "--version"]).env_remove("RUSTUP_TOOLCHAIN"));
     if nightly.is_err() {
         return Some("there is no nightly toolchain".to_string());
     }
-    let fuzz =
-        process::answer(Command::new("cargo").args(["+nightly", "fuzz", "--version"]).env_remove("RUSTUP_TOOLCHAIN"));
-    fuzz.is_err().then(|| "cargo-fuzz is not installed (cargo install cargo-fuzz)".to_string())
+    let mut fuzz = Command::new("cargo");
+    fuzz.args(["+nightly", "fuzz", "--version"]).env_remove("RUSTUP_TOOLCHAIN");
+    programs::with_installed(workspace, &mut fuzz);
+    process::answer(&mut fuzz).is_err().then(|| "cargo-fuzz is not installed (cargo install cargo-fuzz)".to_string())
 }
 
 /// The targets named in the fuzz workspace's manifest.

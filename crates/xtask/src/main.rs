@@ -9,6 +9,7 @@
 mod conformance;
 mod deploy;
 mod fuzz;
+mod mutants;
 mod nightly;
 mod process;
 mod programs;
@@ -37,7 +38,8 @@ cargo xtask COMMAND
                                       real clients against the real broker; the page is docs/compat/kafka.md;
                                       with --peer against Apache Kafka, whose results the page shows beside ours
   readme [PAGE]                       runs the blocks of README.md and of the pages in docs/user/
-  fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain and cargo-fuzz are
+  fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain is
+  mutants [--count N] [--seed N]      small changes to the log and the spill that a test of the kernel should notice
   nightly [--fresh] [--list]          all of the above that looks for a lost message, for hours; goes on where it was
                                       cut off; the report is target/nightly/COMMIT/report.md
 ";
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::command(&workspace, rest),
         "readme" => readme::command(&workspace, rest),
         "fuzz" => fuzz::command(&workspace, rest),
+        "mutants" => mutants::command(&workspace, rest),
         "nightly" => nightly::command(&workspace, rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

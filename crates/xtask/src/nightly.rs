@@ -45,6 +45,7 @@ const STEPS: &[Step] = &[
     step(10, "torture kill --rounds 200"),
     step(15, "torture rot --count 1000"),
     step(60, "fuzz --seconds 600"),
+    step(25, "mutants --count 10"),
 ];
 
 /// How a step ended.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Builds and runs the project's own programs: the broker, the simulator, the load and kill programs.
+//! Builds and runs the project's own programs: the broker, the simulator, the load and kill programs; installs the tools of cargo that a
+//! machine may lack.
 //!
 //! Few builds: the broker and `polylog-bench` in profile `release`, the simulator in profile `sim`. The environment that cargo looks at
 //! is never changed between them, so nothing is compiled twice for that reason.
@@ -67,4 +68,32 @@ fn planted_broker(workspace: &Workspace) -> Result<Option<PathBuf>, String> {
     let mut build = workspace.cargo(BROKER_BUILD);
     build.args(["--features", "planted", "--target-dir"]).arg(&target);
     Ok(process::pass_through(&mut build)?.then(|| target.join("release").join("polylog")))
+}
+
+/// A tool of cargo's, installed below `target` where the machine has none.
+///
+/// # Errors
+/// What cargo said.
+pub fn install(workspace: &Workspace, tool: &str) -> Result<(), String> {
+    let place = tools(workspace);
+    if process::which(tool).is_some() || place.join("bin").join(tool).is_file() {
+        return Ok(());
+    }
+    println!("installing {tool}");
+    let mut command = workspace.cargo(&["install", "--quiet", "--locked", tool, "--root"]);
+    if process::pass_through(command.arg(&place))? { Ok(()) } else { Err(format!("{tool} could not be installed")) }
+}
+
+/// A command that finds what [`install`] has installed.
+pub fn with_installed(workspace: &Workspace, command: &mut Command) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([tools(workspace).join("bin")]);
+    // Only a folder with a colon in its name cannot be joined; then what is in PATH is all there is.
+    if let Ok(path) = std::env::join_paths(folders) {
+        command.env("PATH", path);
+    }
+}
+
+fn tools(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("tools")
 }
