@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// So small that a short load fills several segments and checkpoints, and that the slots of the log come around.
@@ -169,6 +169,23 @@ impl Broker {
     /// True when the process has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until the process has ended by itself; `None` when it has not.
+    pub fn wait_end(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+        let begin = Instant::now();
+        loop {
+            let ended = self.child.try_wait()?;
+            if ended.is_some() || begin.elapsed() > patience {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// `kill -9`, without waiting: a process that is in a system call that cannot be interrupted goes when that returns.
+    pub fn signal_kill(&mut self) -> io::Result<()> {
+        self.child.kill()
     }
 
     /// `kill -9`, and waits until the kernel has taken the process down.

@@ -12,18 +12,17 @@
 //! serves idempotent senders, plain senders, readers and clients that commit offsets (alone, and as members of a group), all of which
 //! live on through the kills, makes one more topic, and is killed at a random moment.
 
-mod committer;
-mod reader;
-mod sender;
-mod shared;
+pub mod committer;
+pub mod load;
+pub mod reader;
+pub mod sender;
+pub mod shared;
 
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
-use crate::wire::{Code, Connection, LATEST, WireError, now_ms};
+use crate::wire::{Code, Connection, WireError, now_ms};
 use bytes::Bytes;
-use committer::CommitterPlan;
 use model::batch::{self, NewRecord, Numbering};
-use sender::SenderPlan;
-use shared::{PARTITIONS, Shared, TOPIC};
+use shared::Shared;
 use sim::checker::{self, Report};
 use sim::history::{Event, History};
 use sim::rng::Rng;
@@ -218,30 +217,12 @@ impl GroupRun {
     /// Some rounds, then everything is read and judged. The broker is down before and after.
     fn stretch(&mut self, rounds: u64, verdict: &mut Verdict) -> Result<(Report, Vec<String>), String> {
         let shared = Shared::new(std::mem::take(&mut self.history), self.begin);
-        let senders =
-            [(true, 4, 400), (true, 40, 200), (true, 12, 4_000), (true, 1, 100), (false, 8, 300), (false, 1, 1_000)];
         let first_client = self.next_client;
-        // Two readers, then committers, then the topic maker.
-        let committers: [(u32, Option<u32>); 4] = [(0, None), (1, None), (2, Some(0)), (2, Some(1))];
-        self.next_client += (senders.len() + 2 + committers.len() + 1) as u32;
+        // One more for the topic maker.
+        self.next_client += load::CLIENTS + 1;
         let seed = self.rng.bits();
         let outcome = std::thread::scope(|scope| {
-            for ((idempotent, batch_records_max, record_bytes_max), client) in senders.into_iter().zip(first_client..) {
-                let first_number = value::first_of_client(client);
-                let plan = SenderPlan { client, first_number, idempotent, batch_records_max, record_bytes_max };
-                let shared = &shared;
-                scope.spawn(move || sender::run(plan, shared, Rng::of(seed, u64::from(client))));
-            }
-            for client in (first_client + senders.len() as u32..).take(2) {
-                let shared = &shared;
-                scope.spawn(move || reader::run(client, shared, Rng::of(seed, u64::from(client))));
-            }
-            let first_committer = first_client + senders.len() as u32 + 2;
-            for ((group, slot), client) in committers.into_iter().zip(first_committer..) {
-                let plan = CommitterPlan { client, group, slot };
-                let shared = &shared;
-                scope.spawn(move || committer::run(plan, shared, Rng::of(seed, u64::from(client))));
-            }
+            load::start(scope, &shared, seed, first_client);
             let outcome = self.rounds(rounds, &shared, self.next_client - 1, verdict);
             if outcome.is_err() {
                 // The threads must not wait for a broker that does not come.
@@ -307,7 +288,8 @@ impl GroupRun {
         }
         let restart = self.broker.data_dir.exists();
         let broker = Broker::start(&self.broker, PATIENCE).map_err(|error| error.to_string())?;
-        let answer = first_answer(&broker).map_err(|error| format!("no answer after the start: {error}"))?;
+        let answer =
+            load::first_answer(&broker, PATIENCE).map_err(|error| format!("no answer after the start: {error}"))?;
         if restart {
             verdict.restart_ms.push(answer.as_secs_f64() * 1e3);
         }
@@ -355,25 +337,9 @@ impl GroupRun {
 
     fn drain(&self, broker: &Broker, shared: &Shared) -> Result<(), WireError> {
         let mut connection = Connection::open(broker.address, PATIENCE)?;
-        reader::drain(&mut connection, shared, TOPIC, 0, PARTITIONS as i32)?;
         for topic in &self.extra {
             reader::drain(&mut connection, shared, &topic.name, topic.first, topic.partitions)?;
         }
-        for group in 0..committer::GROUPS {
-            committer::recall(&mut connection, shared, self.next_client, group)?;
-        }
-        Ok(())
+        load::read_everything(&mut connection, shared, self.next_client)
     }
-}
-
-/// From the start of the process to its first answer about data, the topic made when it is not there yet.
-fn first_answer(broker: &Broker) -> Result<Duration, WireError> {
-    let mut connection = Connection::open(broker.address, PATIENCE)?;
-    match connection.list_offset(TOPIC, 0, LATEST) {
-        Err(WireError::Refused { code: Code::UNKNOWN_TOPIC_OR_PARTITION, .. }) => {
-            connection.create_topic(TOPIC, PARTITIONS as i32, &[])?
-        }
-        answer => drop(answer?),
-    }
-    Ok(broker.started.elapsed())
 }

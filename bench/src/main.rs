@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
-//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `kafka` (beside Apache Kafka), `scale`
-//! (the engine's bounds at size), `floors` (what the machine can do), `design` (models behind decisions). Shared by them: `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `disk` (disks that are full or fail), `kafka` (beside Apache Kafka), `scale`
+//! (the engine's bounds at size), `floors` (what the machine can do), `design` (models behind decisions). Shared by them: `apart` (namespaces of its own), `fuse` (a disk of ours), `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
 
+mod apart;
 mod broker;
 mod design;
+mod disk;
 mod floors;
+mod fuse;
 mod kafka;
 mod kill;
 mod page;
@@ -54,6 +57,18 @@ enum Command {
         /// Decides what is written and where it is damaged [default: the clock]
         #[arg(long)]
         seed: Option<u64>,
+    },
+    /// Disks that are full, fail, tear, stall, forget and lose their power (needs root: it mounts)
+    Disk {
+        /// Rounds with faults; 14 have one of each kind
+        #[arg(long, default_value_t = 28)]
+        rounds: u64,
+        /// Decides faults and moments; threads keep a will of their own [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only one part: full, faults, control
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
     },
     /// Beside Apache Kafka: throughput, CPU, latency
     Kafka {
@@ -127,6 +142,13 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             seed: seed.unwrap_or_else(clock_seed),
             program,
             folder: root.join("target").join("torture"),
+        }),
+        Command::Disk { rounds, seed, only } => disk::run(&disk::DiskPlan {
+            rounds,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            folder: root.join("target").join("torture"),
+            only,
         }),
         Command::Kafka { quick, only, bulk_gb, unrecorded, alone, peer_only } => {
             let bulk_gb = bulk_gb.unwrap_or(if quick { 1.0 } else { 10.0 });

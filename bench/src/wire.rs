@@ -84,11 +84,15 @@ impl Code {
     pub const UNKNOWN_TOPIC_OR_PARTITION: Code = Code(3);
     pub const REQUEST_TIMED_OUT: Code = Code(7);
     pub const COORDINATOR_NOT_AVAILABLE: Code = Code(15);
+    pub const NOT_ENOUGH_REPLICAS: Code = Code(19);
     pub const ILLEGAL_GENERATION: Code = Code(22);
     pub const UNKNOWN_MEMBER_ID: Code = Code(25);
     pub const REBALANCE_IN_PROGRESS: Code = Code(27);
+    pub const TOPIC_ALREADY_EXISTS: Code = Code(36);
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Code = Code(45);
+    pub const KAFKA_STORAGE_ERROR: Code = Code(56);
     pub const FENCED_INSTANCE_ID: Code = Code(82);
+    pub const THROTTLING_QUOTA_EXCEEDED: Code = Code(89);
 
     fn name(self) -> &'static str {
         match self.0 {

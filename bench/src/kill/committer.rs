@@ -59,6 +59,8 @@ pub fn run(plan: CommitterPlan, shared: &Shared, rng: Rng) {
         match committer.drive(connection) {
             Ok(()) => break,
             Err(WireError::Io(_)) => {}
+            // Asked on a fresh connection what is committed, it could not say now.
+            Err(WireError::Refused { code, .. }) if code.coordinator_busy() => std::thread::sleep(BUSY_PAUSE),
             Err(error) => shared.refuse(format!("committer {}: {error}", committer.plan.client)),
         }
     }

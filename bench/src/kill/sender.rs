@@ -129,6 +129,8 @@ impl Sender<'_> {
     }
 
     fn send_again(&mut self, connection: &mut Connection) -> Result<(), WireError> {
+        // A connection that broke between the answers to a window has left what was put off behind what was never answered.
+        self.under_way.make_contiguous().sort_by_key(|parts| parts.first().map(|part| part.op));
         for parts in &self.under_way {
             send(connection, self.acks(), parts)?;
         }

@@ -31,6 +31,8 @@ cargo xtask COMMAND
   sim [ARGS]                          the simulator (cargo xtask sim --help)
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
+  torture disk [--rounds N] [--only PART]
+                                      disks that are full, fail, tear, stall, forget and lose their power (as root)
   bench kafka [--quick] [--only ROW] [--bulk-gb N]
                                       load, beside Apache Kafka where it can be had, judged by goals
   bench scale [--quick]               the engine's bounds: 100,000 partitions, 10 GB stored, starts of all kinds
