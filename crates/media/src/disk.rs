@@ -25,6 +25,8 @@ pub enum FileName {
     IdentityTmp,
     /// `wal/<shard>/<slot>`.
     WalSlot { shard: ShardId, slot: u32 },
+    /// The same with `.new`, before its rename: a shorter file in its place.
+    WalSlotNew { shard: ShardId, slot: u32 },
     /// `seg/<shard>/<number>` or `ckpt/<shard>/<number>`.
     Blob(BlobName),
     /// The same with `.tmp`, before its rename.
@@ -44,7 +46,7 @@ impl FileName {
     pub fn dir(self) -> DirName {
         match self {
             FileName::Identity | FileName::IdentityTmp => DirName::Root,
-            FileName::WalSlot { shard, .. } => DirName::Wal(shard),
+            FileName::WalSlot { shard, .. } | FileName::WalSlotNew { shard, .. } => DirName::Wal(shard),
             FileName::Blob(name) | FileName::BlobTmp(name) => DirName::Blobs(name.shard, name.kind),
         }
     }
@@ -56,6 +58,7 @@ impl fmt::Display for FileName {
             FileName::Identity => f.write_str("identity"),
             FileName::IdentityTmp => f.write_str("identity.tmp"),
             FileName::WalSlot { shard, slot } => write!(f, "wal/{:02}/{slot:04}", shard.0),
+            FileName::WalSlotNew { shard, slot } => write!(f, "wal/{:02}/{slot:04}.new", shard.0),
             FileName::Blob(name) => name.fmt(f),
             FileName::BlobTmp(name) => write!(f, "{name}.tmp"),
         }
@@ -69,6 +72,9 @@ pub enum DiskOp {
     Create { file: FileName },
     /// Writes the parts one after another from `at` on; the file grows if needed.
     WriteAt { file: FileName, at: u64, parts: Vec<Bytes> },
+    /// Gives the file blocks up to `bytes`, if it is shorter, without writing them: they read as zeros, and what is written there later
+    /// finds its place. Not every disk can; what it cannot do it refuses with an error other than `NoSpace`.
+    Allocate { file: FileName, bytes: u64 },
     /// Makes the file's bytes and length durable (`fdatasync`).
     Sync { file: FileName },
     /// Reads up to `len` bytes; fewer only at the end of the file.
@@ -86,7 +92,7 @@ pub enum DiskOp {
 /// Outcome of an operation that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskDone {
-    /// `Create`, `WriteAt` (all of it), `Sync`, `Rename`, `SyncDir`, `Remove`.
+    /// `Create`, `WriteAt` (all of it), `Allocate`, `Sync`, `Rename`, `SyncDir`, `Remove`.
     Done,
     Read(Bytes),
     Listed(Vec<(FileName, u64)>),

@@ -334,6 +334,7 @@ impl State {
         let (what, file, at, bytes) = match op {
             DiskOp::Create { file } => ("create", *file, 0, 0),
             DiskOp::WriteAt { file, at, parts } => ("write", *file, *at, parts.iter().map(Bytes::len).sum()),
+            DiskOp::Allocate { file, bytes } => ("allocate", *file, *bytes, 0),
             DiskOp::Sync { file } => ("sync", *file, 0, 0),
             DiskOp::ReadAt { file, at, len } => ("read", *file, *at, *len as usize),
             DiskOp::Rename { from, .. } => ("rename", *from, 0, 0),
@@ -415,6 +416,11 @@ impl State {
                 }
                 self.write(index, at, parts);
                 outcome
+            }
+            DiskOp::Allocate { file, bytes } => {
+                let there = self.files[self.file(file)?].current.len() as u64;
+                let zeros = Bytes::from(vec![0; bytes.saturating_sub(there) as usize]);
+                self.execute(DiskOp::WriteAt { file, at: there, parts: vec![zeros] }, submitted)
             }
             DiskOp::Sync { file } => {
                 let index = self.file(file)?;

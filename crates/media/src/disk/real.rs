@@ -15,7 +15,7 @@ use model::media::{BlobKind, BlobName};
 use model::planted::{Bug, planted};
 use model::{ShardId, media::MediaError};
 use rustix::fd::OwnedFd;
-use rustix::fs::{Advice, AtFlags, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -167,6 +167,15 @@ impl RealDisk {
                     return Ok(DiskDone::Done);
                 }
                 self.write(file, at, &parts)?;
+                Ok(DiskDone::Done)
+            }
+            DiskOp::Allocate { file, bytes } => {
+                let fd = self.file(file).map_err(refused)?;
+                let there = rustix::fs::fstat(&fd).map_err(refused)?.st_size as u64;
+                if there < bytes {
+                    let allocate = || rustix::fs::fallocate(&fd, FallocateFlags::empty(), there, bytes - there);
+                    rustix::io::retry_on_intr(allocate).map_err(refused)?;
+                }
                 Ok(DiskDone::Done)
             }
             DiskOp::Sync { file } => {
@@ -435,7 +444,10 @@ fn parse(dir: DirName, name: &str) -> Option<FileName> {
         DirName::Root if name == "identity" => FileName::Identity,
         DirName::Root if name == "identity.tmp" => FileName::IdentityTmp,
         DirName::Root => return None,
-        DirName::Wal(shard) => FileName::WalSlot { shard, slot: name.parse().ok()? },
+        DirName::Wal(shard) => match name.strip_suffix(".new") {
+            Some(slot) => FileName::WalSlotNew { shard, slot: slot.parse().ok()? },
+            None => FileName::WalSlot { shard, slot: name.parse().ok()? },
+        },
         DirName::Blobs(shard, kind) => match name.strip_suffix(".tmp") {
             Some(number) => FileName::BlobTmp(blob(shard, kind, number)?),
             None => FileName::Blob(blob(shard, kind, name)?),
@@ -499,6 +511,24 @@ mod tests {
         assert_eq!(run(&mut disk, at_the_end), Ok(DiskDone::Read(Bytes::copy_from_slice(&whole[whole.len() - 5..]))));
         let beyond = DiskOp::ReadAt { file: SLOT, at: 1 << 50, len: 10 };
         assert_eq!(run(&mut disk, beyond), Ok(DiskDone::Read(Bytes::new())));
+    }
+
+    #[test]
+    fn allocated_blocks_read_as_zeros_and_take_nothing_away() {
+        let dir = TempDir::new();
+        let mut disk = RealDisk::open(dir.path()).unwrap();
+        run(&mut disk, DiskOp::Create { file: SLOT }).unwrap();
+        run(&mut disk, DiskOp::WriteAt { file: SLOT, at: 0, parts: vec![Bytes::from_static(b"there")] }).unwrap();
+        for bytes in [20_000, 10_000] {
+            // A file system that has no such thing says so; then there is nothing to see.
+            if let Err(DiskError::Io(_)) = run(&mut disk, DiskOp::Allocate { file: SLOT, bytes }) {
+                return;
+            }
+            let stored = read_all(&mut disk, SLOT, 0, u64::MAX).unwrap();
+            assert_eq!((stored.len(), &stored[..5]), (20_000, &b"there"[..]));
+            assert!(stored[5..].iter().all(|byte| *byte == 0));
+        }
+        assert!(run(&mut disk, DiskOp::Allocate { file: SLOT, bytes: 1 << 60 }).is_err());
     }
 
     #[test]

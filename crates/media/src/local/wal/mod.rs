@@ -8,8 +8,11 @@
 //! Group commit: `submit` only stages. [`LocalWal::advance`] starts the next flush when none is in flight: one write with all that
 //! is staged, one sync, then `Durable`. On a disk that answers at once (`RealDisk`) all of it happens inside `advance`.
 //!
+//! Lending: a slot that is written to no more can be lent ([`LocalWal::lend`]) to whoever goes on serving its bytes. It is not written
+//! again before it is given back, whatever is trimmed; after a restart whoever opens the log says which are lent.
+//!
 //! Invariants: one flush in flight; a slot's header is written only when all frames below its base are durable; a frame never
-//! spans slots; nothing proven durable is written over before it is trimmed or copied; after a failed write or sync nothing
+//! spans slots; nothing proven durable is written over before it is trimmed or copied; what is lent is not written over; after a failed write or sync nothing
 //! more is written, ever.
 
 pub mod frame;
@@ -24,12 +27,12 @@ mod tests;
 
 use crate::disk::Disk;
 use bytes::Bytes;
-use frame::Life;
+use frame::{HEADER_BYTES, Life, PAGE};
 use model::limits::FRAME_BODY_BYTES_MAX;
 use model::media::{MediaError, Wal, WalDone, WalOp};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
 pub use slot::SlotPreparation;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 /// What is fixed when a log is opened.
@@ -47,6 +50,8 @@ pub struct WalOptions {
     pub epoch_min: ShardEpoch,
     /// Random bits, new at every open: what a client can publish must not look like a frame of this life.
     pub nonce: u64,
+    /// Slots that are lent, and stay so until they are given back.
+    pub lent: BTreeSet<u32>,
     /// The data directory is being made: no slots is a new log that begins at `from`, not a lost one.
     pub may_create: bool,
 }
@@ -63,6 +68,7 @@ impl WalOptions {
             slot_count_max: 16,
             epoch_min: ShardEpoch(0),
             nonce: 0,
+            lent: BTreeSet::new(),
             may_create: true,
         }
     }
@@ -123,6 +129,7 @@ pub struct WalFigures {
     pub slots_free: u32,
     /// Hold frames that are not trimmed, or are written to.
     pub slots_held: u32,
+    pub slots_lent: u32,
     /// Why the last try to prepare a slot failed: no space, most likely. Appends go on while slots are free.
     pub preparing_failed: Option<MediaError>,
     /// Staged frames wait for a slot.
@@ -161,10 +168,26 @@ pub struct LocalWal<D: Disk> {
     flushed_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Slot {
     bytes: u64,
     usage: Usage,
+    /// Number of its first frame, and the pages where that and those after it begin, if it was put to use in this life.
+    base: Lsn,
+    pages: Vec<u32>,
+}
+
+impl Slot {
+    fn new(bytes: u64, usage: Usage) -> Slot {
+        Slot { bytes, usage, base: Lsn(0), pages: Vec::new() }
+    }
+}
+
+/// A slot that is lent: its frames, and where in the file the body of each begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LentSlot {
+    pub slot: u32,
+    pub frames: Vec<(Lsn, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +200,10 @@ enum Usage {
         last: Lsn,
     },
     Active,
+    /// Somebody else serves its bytes. The log needs them until everything up to `last` is trimmed.
+    Lent {
+        last: Lsn,
+    },
 }
 
 /// What is being made durable.
@@ -236,6 +263,7 @@ impl<D: Disk> LocalWal<D> {
             slots: self.slots.len() as u32,
             slots_free: count(|usage| usage == Usage::Free),
             slots_held: count(|usage| matches!(usage, Usage::Held { .. } | Usage::Active)),
+            slots_lent: count(|usage| matches!(usage, Usage::Lent { .. })),
             preparing_failed: self.preparing_failed.clone(),
             waiting_for_slot: self.waiting_for_slot(),
         }
@@ -244,6 +272,35 @@ impl<D: Disk> LocalWal<D> {
     /// The disk, for a simulator to look at.
     pub fn disk(&mut self) -> &mut D {
         &mut self.disk
+    }
+
+    /// Lends the slots that are written for good, all of whose frames are below `below`, if it was this life that wrote them. Nothing
+    /// is written to them until they are given back.
+    pub fn lend(&mut self, below: Lsn) -> Vec<LentSlot> {
+        let mut lent = Vec::new();
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            let Usage::Held { last } = slot.usage else { continue };
+            let is_known = slot.base.0 + slot.pages.len() as u64 == last.next().0;
+            if last >= below || slot.pages.is_empty() || !is_known {
+                continue;
+            }
+            slot.usage = Usage::Lent { last };
+            let pages = std::mem::take(&mut slot.pages);
+            let places = (slot.base.0..).zip(pages);
+            let body_at = |page: u32| u64::from(page) * PAGE + HEADER_BYTES as u64;
+            let frames = places.map(|(lsn, page)| (Lsn(lsn), body_at(page))).collect();
+            lent.push(LentSlot { slot: number as u32, frames });
+        }
+        lent
+    }
+
+    /// Takes a lent slot back: nobody serves its bytes any more, also after a loss of power.
+    pub fn give_back(&mut self, slot: u32) {
+        if let Some(slot) = self.slots.get_mut(slot as usize)
+            && let Usage::Lent { last } = slot.usage
+        {
+            slot.usage = if last < self.trimmed_below { Usage::Free } else { Usage::Held { last } };
+        }
     }
 
     fn fail(&mut self, error: MediaError) {
@@ -282,6 +339,7 @@ impl<D: Disk> LocalWal<D> {
         for slot in &mut self.slots {
             if matches!(slot.usage, Usage::Held { last } if last < self.trimmed_below) {
                 slot.usage = Usage::Free;
+                slot.pages = Vec::new();
             }
         }
     }

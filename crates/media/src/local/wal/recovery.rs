@@ -37,6 +37,10 @@ impl<D: Disk> LocalWal<D> {
             let dir = DirName::Wal(options.shard);
             run(&mut disk, DiskOp::SyncDir { dir }).map_err(|error| WalOpenError::Media(error.on(dir)))?;
         }
+        if let Some(missing) = options.lent.range(found.slots.len() as u32..).next() {
+            let why = "the file is missing, though what stands in it is needed".into();
+            return Err(corrupt(options.shard, *missing, 0, why));
+        }
         let Some(epoch) = found.epoch_max.max(options.epoch_min).0.checked_add(1) else {
             return Err(corrupt(options.shard, 0, 0, "the last epoch there can be was used".into()));
         };
@@ -176,6 +180,9 @@ fn usages(found: &Survey, options: &WalOptions) -> Vec<Slot> {
         .iter()
         .map(|slot| {
             let usage = match (&slot.page, slot.holds) {
+                _ if options.lent.contains(&slot.slot) => {
+                    Usage::Lent { last: slot.holds.map_or(Lsn(0), |(_, last)| last) }
+                }
                 (_, Some((_, last))) => Usage::Held { last },
                 // The youngest testifies how far the log came: kept until a younger one is durable.
                 (page, None) if Some(life(page)) == youngest => Usage::Held { last: found.end },
@@ -192,7 +199,7 @@ fn usages(found: &Survey, options: &WalOptions) -> Vec<Slot> {
                 SlotPage::Header(header, _) => header.slot_bytes,
                 _ => slot.bytes,
             };
-            Slot { bytes, usage }
+            Slot::new(bytes, usage)
         })
         .collect()
 }

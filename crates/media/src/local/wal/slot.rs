@@ -14,7 +14,11 @@
 //! A header is written when every frame below its base is durable: so a header is itself a proof.
 //!
 //! Preparing: a slot is filled with zeros, synced, then given a header of epoch 0, synced, and its name made durable. A file whose
-//! blocks exist syncs about twice as often a second as one that grows.
+//! blocks exist syncs about twice as often a second as one that grows. A slot in the place of one that was lent is only given its
+//! blocks: filling it would write the bytes a second time that lending saves.
+//!
+//! Cutting down: a slot that is not needed keeps its number but not its space. A file of the header's page alone is made beside it, as
+//! above, and renamed over it.
 //!
 //! Owns: the header's bytes, the steps of preparing. Must not know: which slot is used when.
 
@@ -34,6 +38,8 @@ const HEADER_BYTES: usize = 128;
 const CRC_AT: usize = 124;
 /// Zeros are written this many bytes a step, each step synced, so that preparing never builds up a storm of dirty pages.
 const STEP_BYTES: u64 = 1024 * 1024;
+/// What a slot keeps that was cut down: its header's page. No frame fits.
+pub(super) const CUT_BYTES: u64 = PAGE;
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What stands in a slot's first page.
@@ -138,8 +144,18 @@ pub fn decode(page: &[u8]) -> SlotPage {
 #[derive(Debug)]
 pub struct SlotPreparation {
     header: SlotHeader,
+    how: How,
     filled: u64,
     stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Fill,
+    /// Where the disk can; else it is filled.
+    Allocate,
+    /// A file of [`CUT_BYTES`] takes its place.
+    CutDown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,20 +164,34 @@ enum Stage {
     /// nothing about it. A name made anew is covered by the sync after it.
     Remove,
     Create,
+    Allocate,
     Fill,
     SyncFill,
     Header,
     SyncHeader,
+    Rename,
     SyncDir,
     Ready,
 }
 
 impl SlotPreparation {
     /// Prepares `header.slot` up to `header.slot_bytes`; the file exists already up to `exists_to`, if it is there at all.
-    pub(super) fn new(header: SlotHeader, exists_to: Option<u64>) -> SlotPreparation {
+    pub(super) fn new(header: SlotHeader, exists_to: Option<u64>, how: How) -> SlotPreparation {
         let header = SlotHeader { life: Life::NONE, base: Lsn(0), copies_through: Lsn(0), previous_crc: 0, ..header };
-        let stage = if exists_to.is_some() { Stage::Fill } else { Stage::Create };
-        SlotPreparation { header, filled: exists_to.unwrap_or(0), stage }
+        let mut preparation = SlotPreparation { header, how, filled: exists_to.unwrap_or(0), stage: Stage::Create };
+        match how {
+            How::CutDown => {
+                preparation.header.slot_bytes = CUT_BYTES;
+                preparation.filled = 0;
+            }
+            _ if exists_to.is_some() => preparation.stage = preparation.after_create(),
+            _ => {}
+        }
+        preparation
+    }
+
+    fn after_create(&self) -> Stage {
+        if self.how == How::Allocate { Stage::Allocate } else { Stage::Fill }
     }
 
     /// The slot it is about.
@@ -179,8 +209,13 @@ impl SlotPreparation {
         self.stage == Stage::Ready
     }
 
+    /// What is written: a slot that is cut down is made beside the one that it replaces.
     fn file(&self) -> FileName {
-        FileName::WalSlot { shard: self.header.shard, slot: self.header.slot }
+        let (shard, slot) = (self.header.shard, self.header.slot);
+        match self.how {
+            How::CutDown => FileName::WalSlotNew { shard, slot },
+            How::Fill | How::Allocate => FileName::WalSlot { shard, slot },
+        }
     }
 
     /// What must be done next.
@@ -189,6 +224,7 @@ impl SlotPreparation {
         Some(match self.stage {
             Stage::Remove => DiskOp::Remove { file },
             Stage::Create => DiskOp::Create { file },
+            Stage::Allocate => DiskOp::Allocate { file, bytes: self.header.slot_bytes },
             Stage::Fill => {
                 let mut left = self.header.slot_bytes.saturating_sub(self.filled).min(STEP_BYTES) as usize;
                 let mut parts = Vec::new();
@@ -201,6 +237,10 @@ impl SlotPreparation {
             }
             Stage::SyncFill | Stage::SyncHeader => DiskOp::Sync { file },
             Stage::Header => DiskOp::WriteAt { file, at: 0, parts: vec![self.header.encode().0] },
+            Stage::Rename => {
+                let to = FileName::WalSlot { shard: self.header.shard, slot: self.header.slot };
+                DiskOp::Rename { from: file, to }
+            }
             Stage::SyncDir => DiskOp::SyncDir { dir: file.dir() },
             Stage::Ready => return None,
         })
@@ -212,22 +252,34 @@ impl SlotPreparation {
             // A run that ended here has left it behind.
             (Stage::Create, Err(DiskError::Exists)) => {}
             (Stage::Remove, Err(DiskError::Missing)) => {}
+            (Stage::Allocate, Err(error)) if error != DiskError::NoSpace => {
+                (self.how, self.stage) = (How::Fill, Stage::Fill);
+                return Ok(());
+            }
             (stage, Err(error)) => {
                 // Of what a failed sync covered nothing is known, and a second one proves nothing: everything is written again.
+                let file = self.file();
                 if matches!(stage, Stage::SyncFill | Stage::SyncHeader) {
                     self.filled = 0;
                     self.stage = Stage::Fill;
+                    if self.how == How::Allocate {
+                        self.how = How::Fill;
+                    }
                 } else if stage == Stage::SyncDir {
                     self.filled = 0;
-                    self.stage = Stage::Remove;
+                    self.stage = if self.how == How::CutDown { Stage::Create } else { Stage::Remove };
                 }
-                return Err(error.on(self.file()));
+                return Err(error.on(file));
             }
             (_, Ok(_)) => {}
         }
         self.stage = match self.stage {
             Stage::Remove => Stage::Create,
-            Stage::Create => Stage::Fill,
+            Stage::Create => self.after_create(),
+            Stage::Allocate => {
+                self.filled = self.header.slot_bytes;
+                Stage::SyncFill
+            }
             Stage::Fill => {
                 self.filled = (self.filled + STEP_BYTES).min(self.header.slot_bytes);
                 Stage::SyncFill
@@ -235,7 +287,8 @@ impl SlotPreparation {
             Stage::SyncFill if self.filled < self.header.slot_bytes => Stage::Fill,
             Stage::SyncFill => Stage::Header,
             Stage::Header => Stage::SyncHeader,
-            Stage::SyncHeader => Stage::SyncDir,
+            Stage::SyncHeader if self.how == How::CutDown => Stage::Rename,
+            Stage::SyncHeader | Stage::Rename => Stage::SyncDir,
             Stage::SyncDir | Stage::Ready => Stage::Ready,
         };
         Ok(())
@@ -306,7 +359,7 @@ mod tests {
         for failing in [2, 4, 6] {
             let disk = TestDisk::new();
             let header = SlotHeader { slot_bytes: 2 * STEP_BYTES, ..header() };
-            let mut preparation = SlotPreparation::new(header, None);
+            let mut preparation = SlotPreparation::new(header, None, How::Fill);
             let mut syncs = 0;
             disk.fail(move |op| {
                 syncs += u32::from(matches!(op, DiskOp::Sync { .. }));
@@ -328,7 +381,7 @@ mod tests {
     #[test]
     fn after_a_failed_sync_of_its_directory_a_slot_is_made_anew() {
         let disk = TestDisk::new();
-        let mut preparation = SlotPreparation::new(SlotHeader { slot_bytes: STEP_BYTES, ..header() }, None);
+        let mut preparation = SlotPreparation::new(SlotHeader { slot_bytes: STEP_BYTES, ..header() }, None, How::Fill);
         let (mut failed, mut made_anew) = (false, false);
         let again = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let told = again.clone();

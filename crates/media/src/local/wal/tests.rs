@@ -5,7 +5,7 @@ use super::frame::{self, FrameHeader, FrameKind, Life, PAGE, Place};
 use super::offline::{FrameState, SlotOf, inspect_slot, read_for_salvage, verify};
 use super::slot::{self, SlotPage};
 use super::survey::Question;
-use super::{LocalWal, WalOpenError, WalOptions};
+use super::{LentSlot, LocalWal, WalOpenError, WalOptions};
 use crate::contract::disk::TestDisk;
 use crate::contract::wal::body_of;
 use crate::disk::{DiskError, DiskOp, FileName};
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use model::media::{MediaError, Wal, WalDone, WalOp, WalOpened};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,6 +31,7 @@ fn options() -> WalOptions {
         slot_count_max: 12,
         epoch_min: ShardEpoch(0),
         nonce: 0x0123_4567_89ab_cdef,
+        lent: BTreeSet::new(),
         may_create: true,
     }
 }
@@ -709,6 +711,202 @@ fn slots_can_be_prepared_elsewhere() {
     assert_eq!((prepared, wal.figures().slots_free), (3, 3));
 }
 
+/// The bodies of lent slots stand where it was said.
+fn check_lent(disk: &TestDisk, lent: &[LentSlot], bytes: usize) {
+    for slot in lent {
+        let stored = disk.bytes(file(slot.slot)).unwrap();
+        for (lsn, at) in &slot.frames {
+            let body = stored.get(*at as usize..*at as usize + bytes);
+            assert_eq!(body, Some(&body_of(lsn.0, bytes)[..]), "frame {lsn} in slot {}", slot.slot);
+        }
+    }
+}
+
+/// Slots that were lent one after the other, nothing else in the log any more: with the number of the last frame.
+fn lent(disk: &TestDisk, slots: usize) -> (LocalWal<TestDisk>, Vec<LentSlot>, u64) {
+    let (mut wal, _) = open(disk, 1);
+    let (mut lent, mut last) = (Vec::new(), 0);
+    while lent.len() < slots {
+        prepare_all(&mut wal);
+        last += 1;
+        flush(&mut wal, last..=last, 5000);
+        lent.append(&mut wal.lend(Lsn(last + 1)));
+        wal.submit(WalOp::Trim { below: Lsn(last) });
+    }
+    (wal, lent, last)
+}
+
+fn open_lent(disk: &TestDisk, from: u64, lent: &[LentSlot]) -> (LocalWal<TestDisk>, WalOpened) {
+    let lent = lent.iter().map(|slot| slot.slot).collect();
+    LocalWal::open(disk.clone(), WalOptions { lent, ..options() }, Lsn(from)).unwrap()
+}
+
+#[test]
+fn only_slots_that_are_written_for_good_and_end_in_time_are_lent() {
+    let disk = TestDisk::new();
+    let (mut wal, _) = open(&disk, 1);
+    prepare_all(&mut wal);
+    // The first slot of a log is smaller, the others take seven such frames.
+    for lsn in 1..=20 {
+        flush(&mut wal, lsn..=lsn, 5000);
+    }
+    let all: Vec<LentSlot> = wal.lend(Lsn(21));
+    let ends: Vec<u64> = all.iter().filter_map(|slot| slot.frames.last()).map(|(lsn, _)| lsn.0).collect();
+    assert_eq!(ends, [7, 14], "the third is still written to");
+    check_lent(&disk, &all, 5000);
+    assert_eq!(wal.lend(Lsn(21)), [], "they are lent once");
+    wal.give_back(all[1].slot);
+    assert_eq!(wal.lend(Lsn(14)), [], "its last frame is not below");
+    assert_eq!(wal.figures().slots_lent, 1);
+    drop(wal);
+    assert_eq!(open(&disk, 1).0.lend(Lsn(21)), [], "where frames of an earlier life stand is not known");
+}
+
+#[test]
+fn lent_slots_are_not_written_before_they_are_given_back() {
+    let disk = TestDisk::new();
+    let (mut wal, first, mut last) = lent(&disk, 2);
+    let mut write = |wal: &mut LocalWal<TestDisk>| {
+        for _ in 0..100 {
+            prepare_all(wal);
+            last += 1;
+            flush(wal, last..=last, 5000);
+            wal.submit(WalOp::Trim { below: Lsn(last) });
+        }
+        last
+    };
+    write(&mut wal);
+    check_lent(&disk, &first, 5000);
+    assert_eq!(wal.figures().slots, 2 + 4, "the usual number beside the lent ones");
+    drop(wal);
+    for _ in 0..3 {
+        disk.cut_power(|_| 0);
+        let from = last_of(&disk);
+        let (mut wal, _) = open_lent(&disk, from, &first);
+        assert_eq!(wal.figures().slots_lent, 2);
+        write(&mut wal);
+        check_lent(&disk, &first, 5000);
+    }
+    let (mut wal, _) = open_lent(&disk, last_of(&disk), &first);
+    for slot in &first {
+        wal.give_back(slot.slot);
+    }
+    write(&mut wal);
+    assert_eq!(wal.figures().slots, 2 + 4, "what came back is used again");
+    let stored = disk.bytes(file(first[0].slot)).unwrap();
+    assert_ne!(stored[first[0].frames[0].1 as usize..][..5000], body_of(1, 5000)[..]);
+}
+
+/// The youngest frame there is.
+fn last_of(disk: &TestDisk) -> u64 {
+    let slots = disk.names().into_iter().filter_map(|name| disk.bytes(name));
+    let frames = slots.flat_map(|bytes| inspect_slot(&bytes, None).frames);
+    frames.filter(|frame| frame.state == FrameState::Good).map(|frame| frame.lsn.0).max().unwrap_or(1)
+}
+
+#[test]
+fn a_lent_file_that_is_missing_stops_the_start() {
+    let disk = TestDisk::new();
+    let (wal, _, last) = lent(&disk, 1);
+    drop(wal);
+    let missing = WalOptions { lent: BTreeSet::from([30]), ..options() };
+    match LocalWal::open(disk, missing, Lsn(last)) {
+        Err(WalOpenError::Corrupt(Corrupt { name, at: 0, why })) => {
+            assert!(name == "wal/00/0030" && why.contains("missing"), "{name}: {why}");
+        }
+        other => panic!("{:?}", other.map(|(_, opened)| opened)),
+    }
+}
+
+fn stored_bytes(disk: &TestDisk) -> u64 {
+    disk.names().into_iter().filter_map(|name| disk.bytes(name)).map(|bytes| bytes.len() as u64).sum()
+}
+
+#[test]
+fn of_slots_that_come_back_no_more_are_kept_than_the_log_may_have() {
+    let disk = TestDisk::new();
+    let (mut wal, first, last) = lent(&disk, 40);
+    let names = disk.names().len();
+    assert!(stored_bytes(&disk) > 40 * SLOT_BYTES);
+    for slot in &first {
+        wal.give_back(slot.slot);
+    }
+    prepare_all(&mut wal);
+    assert!(stored_bytes(&disk) <= 13 * SLOT_BYTES + 40 * PAGE, "{} bytes", stored_bytes(&disk));
+    assert_eq!(disk.names().len(), names, "numbers stay");
+    disk.cut_power(|_| 0);
+    let (mut wal, opened) = open(&disk, last);
+    check(&opened, last, last, 5000);
+    // They are the first to be used when more are wanted.
+    prepare_all(&mut wal);
+    for lsn in last + 1..last + 150 {
+        flush(&mut wal, lsn..=lsn, 5000);
+        wal.lend(Lsn(lsn));
+        wal.submit(WalOp::Trim { below: Lsn(lsn) });
+        prepare_all(&mut wal);
+    }
+    assert_eq!(disk.names().len(), names);
+}
+
+#[test]
+fn power_lost_at_any_operation_while_slots_come_back_loses_nothing() {
+    let made = TestDisk::new();
+    let (wal, all, last) = lent(&made, 16);
+    drop(wal);
+    for operations in 0..60 {
+        let disk = made.copy();
+        let (mut wal, _) = open_lent(&disk, last, &all);
+        let kept = &all[..2];
+        for slot in &all[2..] {
+            wal.give_back(slot.slot);
+        }
+        let mut left: u64 = operations;
+        disk.fail(move |_| {
+            left = left.saturating_sub(1);
+            (left == 0).then(|| DiskError::Io("power".into()))
+        });
+        for _ in 0..operations {
+            wal.prepare_step();
+        }
+        disk.heal();
+        // What failed is done anew, and what follows may rely on it.
+        prepare_all(&mut wal);
+        let end = last + 40;
+        for lsn in last + 1..=end {
+            flush(&mut wal, lsn..=lsn, 5000);
+            prepare_all(&mut wal);
+        }
+        drop(wal);
+        disk.cut_power(random(operations));
+        let (_, opened) = open_lent(&disk, last, kept);
+        check(&opened, last, end, 5000);
+        check_lent(&disk, kept, 5000);
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_allocate_has_its_slots_filled_and_one_without_space_is_asked_again() {
+    for refusal in [DiskError::Io("not supported".into()), DiskError::NoSpace] {
+        let disk = TestDisk::new();
+        let (mut wal, _, last) = lent(&disk, 1);
+        prepare_all(&mut wal);
+        let asked = Arc::new(AtomicU64::new(0));
+        let (told, answer) = (asked.clone(), refusal.clone());
+        disk.fail(move |op| {
+            let allocates = matches!(op, DiskOp::Allocate { .. });
+            (allocates && told.fetch_add(1, Ordering::Relaxed) < 2).then(|| answer.clone())
+        });
+        for lsn in last + 1..last + 8 {
+            flush(&mut wal, lsn..=lsn, 5000);
+        }
+        assert_eq!(wal.lend(Lsn(last + 8)).len(), 1);
+        prepare_all(&mut wal);
+        assert_eq!(wal.figures().slots, 2 + 4, "the usual number beside the lent ones");
+        let times = if refusal == DiskError::NoSpace { 3 } else { 1 };
+        assert_eq!(asked.load(Ordering::Relaxed), times);
+    }
+}
+
 #[test]
 fn inspecting_tells_good_stale_torn_and_rotten_frames_apart() {
     let (disk, mut wal, last) = recycled();
@@ -843,6 +1041,8 @@ enum Act {
     Settle,
     Trim(u8),
     Prepare,
+    Lend,
+    GiveBack(u8),
     /// The process dies.
     Kill,
     /// The power fails.
@@ -858,6 +1058,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Settle),
         2 => any::<u8>().prop_map(Act::Trim),
         1 => Just(Act::Prepare),
+        2 => Just(Act::Lend),
+        1 => any::<u8>().prop_map(Act::GiveBack),
         1 => Just(Act::Kill),
         2 => any::<u64>().prop_map(Act::Cut),
         1 => (0..30u8, any::<u64>()).prop_map(|(operation, seed)| Act::CutInOpen(operation, seed)),
@@ -871,6 +1073,8 @@ struct Plain {
     durable: u64,
     trimmed: u64,
     epoch: ShardEpoch,
+    /// Lent slots, with the bodies that must stand in them.
+    lent: Vec<(u32, Vec<(u64, Bytes)>)>,
 }
 
 impl Plain {
@@ -886,6 +1090,27 @@ impl Plain {
         self.bodies.truncate(end as usize);
         self.durable = end;
         self.epoch = opened.epoch;
+    }
+
+    fn options(&self) -> WalOptions {
+        WalOptions { lent: self.lent.iter().map(|(slot, _)| *slot).collect(), ..options() }
+    }
+
+    fn lends(&mut self, slots: Vec<LentSlot>) {
+        for LentSlot { slot, frames } in slots {
+            assert!(frames.iter().all(|(lsn, _)| lsn.0 <= self.durable));
+            let bodies = frames.iter().map(|(lsn, at)| (*at, self.bodies[lsn.0 as usize - 1].clone()));
+            self.lent.push((slot, bodies.collect()));
+        }
+    }
+
+    fn check_lent(&self, disk: &TestDisk) {
+        for (slot, bodies) in &self.lent {
+            let stored = disk.bytes(file(*slot)).unwrap();
+            for (at, body) in bodies {
+                assert_eq!(&stored[*at as usize..*at as usize + body.len()], &body[..], "slot {slot} at {at}");
+            }
+        }
     }
 
     fn took(&mut self, done: &WalDone) {
@@ -908,8 +1133,10 @@ proptest! {
         let disk = TestDisk::new();
         let mut plain = Plain::default();
         let reopen = |plain: &mut Plain| {
-            let (wal, opened) = LocalWal::open(disk.clone().late(late), options(), Lsn(plain.trimmed + 1)).unwrap();
+            let from = Lsn(plain.trimmed + 1);
+            let (wal, opened) = LocalWal::open(disk.clone().late(late), plain.options(), from).unwrap();
             plain.reopened(&opened);
+            plain.check_lent(&disk);
             wal
         };
         let mut wal = reopen(&mut plain);
@@ -940,6 +1167,12 @@ proptest! {
                 Act::Prepare => {
                     wal.prepare_step();
                 }
+                Act::Lend => plain.lends(wal.lend(Lsn(plain.durable + 1))),
+                Act::GiveBack(which) if !plain.lent.is_empty() => {
+                    let (slot, _) = plain.lent.remove(usize::from(which) % plain.lent.len());
+                    wal.give_back(slot);
+                }
+                Act::GiveBack(_) => {}
                 Act::Kill => {
                     disk.kill();
                     drop(wal);
@@ -957,7 +1190,8 @@ proptest! {
                         left = left.saturating_sub(1);
                         (left == 0).then(|| DiskError::Io("power".into()))
                     });
-                    let opened = LocalWal::open(disk.clone().late(late), options(), Lsn(plain.trimmed + 1));
+                    let from = Lsn(plain.trimmed + 1);
+                    let opened = LocalWal::open(disk.clone().late(late), plain.options(), from);
                     disk.heal();
                     if let Ok((_, opened)) = opened {
                         plain.reopened(&opened);

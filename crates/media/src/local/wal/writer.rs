@@ -8,7 +8,7 @@
 //! space), frames stay staged and nothing is lost: only a failed write or sync *of frames* poisons the log.
 
 use super::frame::{self, FrameHeader, FrameKind, Life, PAGE, Place};
-use super::slot::{SlotHeader, SlotPreparation};
+use super::slot::{CUT_BYTES, How, SlotHeader, SlotPreparation};
 use super::{Flight, FlightStage, LocalWal, Preparing, Slot, Usage};
 use crate::disk::{Disk, DiskDone, DiskError, DiskOp, FileName};
 use bytes::{Bytes, BytesMut};
@@ -193,7 +193,7 @@ impl<D: Disk> LocalWal<D> {
         let nonce = self.options.nonce ^ u64::from(crc32c(facts.as_flattened()));
         self.active_life = Life { epoch: self.epoch, turn, nonce };
         let state = &mut self.slots[slot as usize];
-        state.usage = Usage::Active;
+        (state.usage, state.base, state.pages) = (Usage::Active, base, Vec::new());
         let (page, crc) = SlotHeader {
             cluster_id: self.options.cluster_id,
             shard: self.options.shard,
@@ -228,6 +228,9 @@ impl<D: Disk> LocalWal<D> {
         self.chain_crc = crc;
         if kind == FrameKind::Data {
             self.data_crc = crc;
+            if let Some(slot) = self.slots.get_mut(self.active as usize) {
+                slot.pages.push((place.at / PAGE) as u32);
+            }
         }
         writer.put(&head, body);
     }
@@ -301,46 +304,65 @@ impl<D: Disk> LocalWal<D> {
 
     /// Whether, and which, slot ought to be prepared next.
     fn next_preparation(&mut self) -> Option<SlotPreparation> {
-        let (slot, bytes, exists_to) = self.wanted_preparation()?;
-        if let Some(known) = self.slots.get_mut(slot as usize) {
+        let wanted = self.wanted_preparation()?;
+        let preparation = match wanted {
+            Wanted::Slot { slot, bytes, exists_to } => self.preparation(slot, bytes, exists_to),
+            Wanted::CutDown { slot } => SlotPreparation::new(self.blank_header(slot, 0), None, How::CutDown),
+        };
+        if let Some(known) = self.slots.get_mut(preparation.slot() as usize) {
             known.usage = Usage::Blank;
         }
-        Some(self.preparation(slot, bytes, exists_to))
+        Some(preparation)
     }
 
-    /// A slot large enough for the frame that waits, then those of the usual number, then one more if trims lag: number, size, and
-    /// how much of it is there already.
-    fn wanted_preparation(&self) -> Option<(u32, u64, Option<u64>)> {
+    /// A slot large enough for the frame that waits, then those of the usual number, then one more if trims lag. When there are far
+    /// too many, since lent ones came back: the last of them is cut down, until a slot is wanted again.
+    fn wanted_preparation(&self) -> Option<Wanted> {
         let usual = self.options.slot_bytes;
-        let there: u64 = self.slots.iter().map(|slot| slot.bytes).sum();
+        let is_full = |slot: &&Slot| slot.bytes > CUT_BYTES && !matches!(slot.usage, Usage::Lent { .. });
+        let there: u64 = self.slots.iter().filter(is_full).map(|slot| slot.bytes).sum();
+        let count = self.slots.iter().filter(is_full).count() as u32;
         let unprepared = |slots_max: u32, bytes: u64| {
-            let blank = self.slots.iter().position(|slot| slot.usage == Usage::Blank);
-            let number = self.slots.len() as u32;
             // Slots made when the tail was smaller count for what they hold, not as one each.
-            let room = number < slots_max || there + bytes <= u64::from(slots_max) * usual;
-            match blank {
-                Some(slot) => Some((slot as u32, bytes, Some(0))),
-                None if room => Some((number, bytes, None)),
-                None => None,
+            let room = count < slots_max || there + bytes <= u64::from(slots_max) * usual;
+            if let Some(slot) = self.slots.iter().position(|slot| slot.usage == Usage::Blank) {
+                return Some(Wanted::Slot { slot: slot as u32, bytes, exists_to: Some(0) });
             }
+            let cut = self.slots.iter().position(|slot| slot.usage == Usage::Free && slot.bytes <= CUT_BYTES);
+            let slot = cut.unwrap_or(self.slots.len()) as u32;
+            room.then_some(Wanted::Slot { slot, bytes, exists_to: cut.map(|_| CUT_BYTES) })
         };
         if self.waiting_for_slot() {
             let needed = PAGE + self.staged.front().map_or(0, |(_, body)| frame::frame_bytes(body.len()));
             // A free slot that is too small for a frame of this size grows.
             if let Some(slot) = self.slots.iter().position(|slot| slot.usage == Usage::Free) {
-                return Some((slot as u32, needed.max(usual), Some(self.slots[slot].bytes)));
+                let exists_to = Some(self.slots[slot].bytes);
+                return Some(Wanted::Slot { slot: slot as u32, bytes: needed.max(usual), exists_to });
             }
             return unprepared(self.options.slot_count_max, needed.max(usual));
         }
         if let Some(wanted) = unprepared(self.options.slot_count, usual) {
             return Some(wanted);
         }
-        let free = self.slots.iter().any(|slot| slot.usage == Usage::Free);
-        if free { None } else { unprepared(self.options.slot_count_max, usual) }
+        let is_ready = |slot: &Slot| slot.usage == Usage::Free && slot.bytes > CUT_BYTES;
+        let slots_max = self.options.slot_count_max;
+        match self.slots.iter().filter(|slot| is_ready(slot)).count() {
+            0 => unprepared(slots_max, usual),
+            ready if ready > slots_max as usize => {
+                self.slots.iter().rposition(is_ready).map(|slot| Wanted::CutDown { slot: slot as u32 })
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn preparation(&self, slot: u32, bytes: u64, exists_to: Option<u64>) -> SlotPreparation {
-        let header = SlotHeader {
+        let lends = self.slots.iter().any(|slot| matches!(slot.usage, Usage::Lent { .. }));
+        let how = if lends { How::Allocate } else { How::Fill };
+        SlotPreparation::new(self.blank_header(slot, super::slot::whole_pages(bytes)), exists_to, how)
+    }
+
+    fn blank_header(&self, slot: u32, slot_bytes: u64) -> SlotHeader {
+        SlotHeader {
             cluster_id: self.options.cluster_id,
             shard: self.options.shard,
             slot,
@@ -348,16 +370,15 @@ impl<D: Disk> LocalWal<D> {
             base: Lsn(0),
             copies_through: Lsn(0),
             previous_crc: 0,
-            slot_bytes: super::slot::whole_pages(bytes),
-        };
-        SlotPreparation::new(header, exists_to)
+            slot_bytes,
+        }
     }
 
     /// A slot is ready.
     pub(super) fn prepared(&mut self, preparation: &SlotPreparation) {
         self.preparing = None;
         let slot = preparation.slot() as usize;
-        let ready = Slot { bytes: preparation.slot_bytes(), usage: Usage::Free };
+        let ready = Slot::new(preparation.slot_bytes(), Usage::Free);
         match self.slots.get_mut(slot) {
             Some(known) => *known = ready,
             None => self.slots.push(ready),
@@ -372,6 +393,15 @@ impl<D: Disk> LocalWal<D> {
         self.next_tag += 1;
         self.next_tag
     }
+}
+
+/// What is to be prepared.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Its number and size, and how much of it is there already.
+    Slot { slot: u32, bytes: u64, exists_to: Option<u64> },
+    /// A free slot too many.
+    CutDown { slot: u32 },
 }
 
 /// Frames one behind the other, as pieces for one write.
