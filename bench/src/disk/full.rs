@@ -24,8 +24,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const DISK_BYTES: u64 = 64 * 1024 * 1024;
-/// Each of two files that somebody removes later.
-const OTHERS_BYTES: usize = 8 * 1024 * 1024;
+/// Each of three files that somebody removes later.
+const OTHERS_BYTES: usize = 6 * 1024 * 1024;
 const BATCH_BYTES: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Refusals in a row after which the disk counts as full: a spill that makes room again comes between fewer.
@@ -200,8 +200,8 @@ fn goes_on(broker: &Broker, shared: &Shared, when: &str) -> Result<(), String> {
 /// The last broker, and what was wrong although the story could go on.
 fn story(plan: &BrokerPlan, at: &Path, shared: &Shared) -> Result<(Broker, Vec<String>), String> {
     let mut wrong = Vec::new();
-    let [others, more_of_others] = ["of-somebody-else", "more-of-somebody-else"].map(|name| at.join(name));
-    for file in [&others, &more_of_others] {
+    let [others, more_of_others, last_of_others] = ["others-1", "others-2", "others-3"].map(|name| at.join(name));
+    for file in [&others, &more_of_others, &last_of_others] {
         fs::write(file, vec![7; OTHERS_BYTES]).and_then(|()| fs::File::open(file)?.sync_all()).map_err(words)?;
     }
     let broker = start(plan, shared)?;
@@ -255,5 +255,8 @@ fn story(plan: &BrokerPlan, at: &Path, shared: &Shared) -> Result<(Broker, Vec<S
     }
     let (megabytes, seconds) = (short.acked_bytes / 1_000_000, begin.elapsed().as_secs_f64());
     println!("  retention made room for {megabytes} MB more in {seconds:.1} s");
+    // So that the load's senders come to an end, whatever was wrong.
+    fs::remove_file(&last_of_others).map_err(words)?;
+    kept.wait_room("somebody freed the last space")?;
     Ok((broker, wrong))
 }
