@@ -140,7 +140,7 @@ pub struct Shard {
     pub(crate) timers: Wheel<Timer>,
     upkeep: upkeep::Upkeep,
     pub(crate) effects: VecDeque<Effect>,
-    failed: bool,
+    pub(crate) failed: bool,
     pub(crate) figures: ShardFigures,
 }
 

@@ -120,6 +120,8 @@ pub struct State {
     pub producer_count: u64,
     /// What partitions that are gone leave behind, for the shard to act upon when that is durable.
     pub dropped: Vec<Partition>,
+    /// Segments whose files may go once that is durable, and may be missing in a replay.
+    pub segments_gone: Vec<u64>,
     pub changes: Changes,
 }
 
@@ -138,6 +140,7 @@ impl State {
             placement_lsn: Lsn(0),
             producer_ids_lsn: Lsn(0),
             touched: Vec::new(),
+            segments_gone: Vec::new(),
             producers_idle: BTreeSet::new(),
             producer_count: 0,
             dropped: Vec::new(),
@@ -182,6 +185,7 @@ impl State {
                 self.placement_lsn = lsn;
                 partitions.iter().for_each(|partition| self.drop_partition(*partition));
             }
+            Record::SegmentsGone { numbers } => self.segments_gone.extend(numbers),
             Record::ProducerIds { next } => {
                 self.producer_ids_lsn = lsn;
                 self.producer_next = self.producer_next.max(*next);

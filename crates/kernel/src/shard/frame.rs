@@ -98,7 +98,7 @@ impl Shard {
         lsn
     }
 
-    pub(super) fn log(&mut self, record: Record) -> Lsn {
+    pub(crate) fn log(&mut self, record: Record) -> Lsn {
         self.make_room(entry::put_bytes(&record));
         let lsn = self.tail.next();
         entry::put(&mut self.frame.body, &record);

@@ -8,6 +8,7 @@
 //! segments' footers         = where the batches below C are
 //! log from C + 1 on         = folded over it; the frames become the memory tail
 //! ```
+//! A listed segment that is not there is missed only when all is folded: a record of the log may have let it go (`spill/mod.rs`).
 //! Whatever stands in no list (segments of a spill that did not finish, earlier checkpoints) is removed with the next checkpoint. A
 //! log that does not reach
 //! from C + 1, or ends before it, or holds a record that cannot follow, stops the start: it is not this checkpoint's log.
@@ -42,6 +43,8 @@ pub struct Loaded {
     checkpoints: LoadedCheckpoints,
     /// Indexes of the live segments, ascending by number.
     segments: Vec<SegmentIndex>,
+    /// Live as the checkpoint says, and not there. The log must say that they were let go.
+    missing: Vec<u64>,
     /// Blobs that are part of nothing.
     leftovers: Vec<BlobName>,
     segment_next: u64,
@@ -55,16 +58,12 @@ impl Loaded {
         let checkpoints = checkpoint::load(blobs, shard)?;
         let kind = BlobKind::Segment;
         let listed = read_blob::list(blobs, shard, kind)?;
-        let mut segments = Vec::new();
+        let (mut segments, mut missing) = (Vec::new(), Vec::new());
         for number in &checkpoints.segments {
             let name = BlobName { shard, kind, number: *number };
             let Some((_, bytes)) = listed.iter().find(|(listed, _)| *listed == name) else {
-                // The newest checkpoint was relied on: segments went on its account. That it is damaged is then the real cause.
-                if let Some(passed_over) = &checkpoints.passed_over {
-                    return Err(OpenError::Corrupt(passed_over.corrupt.clone()));
-                }
-                let why = "a checkpoint names this segment, and it is not there".to_string();
-                return Err(OpenError::Corrupt(Corrupt { name: name.to_string(), at: 0, why }));
+                missing.push(*number);
+                continue;
             };
             segments.push(segment_index::load(blobs, name, *bytes)?);
         }
@@ -75,7 +74,7 @@ impl Loaded {
         let checkpoint = |number| BlobName { shard, kind: BlobKind::Checkpoint, number };
         leftovers.extend(checkpoints.leftovers.iter().copied().chain(passed_over).map(checkpoint));
         let segment_next = listed.iter().map(|(name, _)| name.number.saturating_add(1)).max().unwrap_or(1);
-        Ok(Loaded { checkpoints, segments, leftovers, segment_next })
+        Ok(Loaded { checkpoints, segments, missing, leftovers, segment_next })
     }
 
     /// The first frame needed: give it to the log's `open`.
@@ -119,7 +118,7 @@ pub(super) fn open(
 ) -> Result<Shard, OpenError> {
     let from = loaded.wal_from();
     check_reach(&config, &loaded, &wal)?;
-    let Loaded { checkpoints, segments: indexes, leftovers, mut segment_next } = loaded;
+    let Loaded { checkpoints, segments: indexes, missing, leftovers, mut segment_next } = loaded;
 
     let mut state = State::new(Catalog::default(), coordinators);
     let mut compacted = BTreeMap::new();
@@ -194,6 +193,10 @@ pub(super) fn open(
         let why = format!("the log goes on at frame {}, its frames end before {}", wal.next, tail.next());
         return Err(OpenError::Corrupt(Corrupt { name, at: 0, why }));
     }
+    let gone = std::mem::take(&mut state.segments_gone);
+    if let Some(number) = missing.iter().find(|number| !gone.contains(number)) {
+        return Err(missed(&config, &checkpoints, *number));
+    }
     state.touched.clear();
     for run in state.dropped.drain(..).flat_map(|partition| partition.runs) {
         segments.release(&run);
@@ -225,6 +228,17 @@ pub(super) fn open(
     };
     shard.start_upkeep(now);
     Ok(shard)
+}
+
+/// A segment that is not there, and nobody let go.
+fn missed(config: &ShardConfig, checkpoints: &LoadedCheckpoints, number: u64) -> OpenError {
+    // The newest checkpoint was relied on: segments went on its account. That it is damaged is then the real cause.
+    if let Some(passed_over) = &checkpoints.passed_over {
+        return OpenError::Corrupt(passed_over.corrupt.clone());
+    }
+    let name = BlobName { shard: config.shard, kind: BlobKind::Segment, number }.to_string();
+    let why = "a checkpoint names this segment, and it is not there".to_string();
+    OpenError::Corrupt(Corrupt { name, at: 0, why })
 }
 
 /// Everything that was read is durable: it is visible.

@@ -117,6 +117,12 @@ pub(crate) struct Merged {
 }
 
 impl Merge {
+    /// It copies from this segment.
+    pub(crate) fn reads(&self, number: u64) -> bool {
+        let ready = self.ready.as_ref().is_some_and(|merged| merged.sources.contains(&number));
+        ready || self.job.as_ref().is_some_and(|job| job.sources.contains(&number))
+    }
+
     /// Segments, or what is alive in them, have changed.
     pub(crate) fn look_again(&mut self) {
         self.look = self.rest == 0;

@@ -15,6 +15,9 @@
 //! A merge or a compaction that is ready (`merge.rs`, `compaction.rs`) rides on the next checkpoint.
 //! Where it stops: a put without space, or failed, is tried again every `RETRY_MS`. Nothing is given up meanwhile: reads go on, the
 //! tail fills, and admission refuses publishes when it is full.
+//! On a full disk that would be for ever: what deleting a topic or a trim sets free goes with a checkpoint, and there is no room for one. So
+//! while space is short a record in the log, which has its room already, says which segments hold nothing any more, and when that is durable they go; a
+//! start does not miss them.
 //! Invariant: numbers of segments and checkpoints are never used again, for other bytes.
 
 pub mod checkpoint;
@@ -31,6 +34,7 @@ pub mod work;
 pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, WorkDone};
 
 use crate::effect::Effect;
+use crate::format::v1::entry::Record;
 use crate::format::v1::object;
 use crate::format::v1::segment::{Run, SegmentIndex};
 use crate::log::partition::RunRef;
@@ -47,6 +51,8 @@ use model::{Lsn, Now, Offset, PartitionId};
 
 /// Between tries of a put that failed.
 const RETRY_MS: u64 = 2_000;
+/// Segments that one record lets go.
+const GONE_A_RECORD_MAX: usize = 1_024;
 /// Work of one slice of a capture.
 const BATCHES_A_SLICE: usize = 4_096;
 const PARTITIONS_A_SLICE: usize = 8_192;
@@ -74,6 +80,8 @@ pub(crate) struct Spill {
     /// Blobs found at open that are part of nothing. They go when the next checkpoint is durable, which remembers that their
     /// numbers were used; or at once when space is short.
     leftovers: Vec<BlobName>,
+    /// Segments that go before a checkpoint says so, when this frame is durable.
+    gone: Option<(Lsn, Vec<u64>)>,
     job: Option<Job>,
 }
 
@@ -130,6 +138,7 @@ impl Spill {
             requested: false,
             no_space: false,
             leftovers,
+            gone: None,
             job: None,
         }
     }
@@ -254,6 +263,7 @@ impl Shard {
     /// Goes on with a spill as far as it can without an event.
     pub(crate) fn spill_step(&mut self) {
         let durable = self.durable_lsn();
+        self.remove_gone(durable);
         match self.spill.job.as_ref().map(|job| (job.stage, job.cut, job.needs)) {
             Some((Stage::Capturing, cut, _)) => self.capture_slice(cut),
             Some((Stage::Moving, cut, _)) => self.move_slice(cut),
@@ -397,6 +407,7 @@ impl Shard {
             if self.spill.no_space {
                 self.give_back_merged();
                 self.delete_leftovers();
+                self.let_dead_go();
             }
             self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::SpillRetry);
             return;
@@ -549,6 +560,33 @@ impl Shard {
                 kind: BlobKind::Segment,
                 number: merged.index.number,
             });
+        }
+    }
+
+    /// Logs which segments hold nothing any more. What set them free stands in the log before it.
+    fn let_dead_go(&mut self) {
+        if self.spill.gone.is_some() || self.failed {
+            return;
+        }
+        let (cold, merge) = (&self.cold, &self.merge);
+        let mut numbers = self.segments.dead(|number| cold.reads(number) || merge.reads(number));
+        numbers.truncate(GONE_A_RECORD_MAX);
+        if !numbers.is_empty() {
+            let lsn = self.log(Record::SegmentsGone { numbers });
+            self.spill.gone = Some((lsn, std::mem::take(&mut self.state.segments_gone)));
+        }
+    }
+
+    /// Removes them. One that somebody has begun to read stays until it is let go again.
+    fn remove_gone(&mut self, durable: Lsn) {
+        let Some((_, numbers)) = self.spill.gone.take_if(|(lsn, _)| *lsn <= durable) else {
+            return;
+        };
+        for number in numbers {
+            if !self.cold.reads(number) && !self.merge.reads(number) {
+                self.segments.remove(number);
+                self.delete_blob(BlobName { shard: self.config.shard, kind: BlobKind::Segment, number });
+            }
         }
     }
 

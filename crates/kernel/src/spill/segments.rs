@@ -88,20 +88,28 @@ impl Segments {
         self.live.iter().filter(|(_, live)| live.runs > 0).map(|(number, _)| *number).collect()
     }
 
+    /// What nobody refers to, nor reads, ascending.
+    pub fn dead(&self, is_read: impl Fn(u64) -> bool) -> Vec<u64> {
+        self.live
+            .iter()
+            .filter(|(number, live)| live.runs == 0 && !is_read(**number))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
     /// Takes out what is neither referred to, nor in `listed` (ascending), nor being read.
     pub fn take_dead(&mut self, listed: &[u64], is_read: impl Fn(u64) -> bool) -> Vec<u64> {
-        let dead: Vec<u64> = self
-            .live
-            .iter()
-            .filter(|(number, live)| live.runs == 0 && listed.binary_search(number).is_err() && !is_read(**number))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in &dead {
-            if let Some(live) = self.live.remove(number) {
-                self.bytes -= live.index.file_bytes;
-            }
-        }
+        let mut dead = self.dead(is_read);
+        dead.retain(|number| listed.binary_search(number).is_err());
+        dead.iter().for_each(|number| self.remove(*number));
         dead
+    }
+
+    /// Takes out one that nobody refers to.
+    pub fn remove(&mut self, number: u64) {
+        if let Some(live) = self.live.remove(&number) {
+            self.bytes -= live.index.file_bytes;
+        }
     }
 
     pub fn count(&self) -> u64 {

@@ -286,7 +286,8 @@ fn check_segments(
 ) -> Result<(), CannotRun> {
     let files = blobs_of(disk, shard, BlobKind::Segment)?;
     let listed: BTreeSet<u64> = known.map(|(loaded, _)| loaded.segments.iter().copied().collect()).unwrap_or_default();
-    for number in &listed {
+    let let_go = known.map(|(_, state)| state.segments_gone.as_slice()).unwrap_or_default();
+    for number in listed.iter().filter(|number| !let_go.contains(number)) {
         let name = BlobName { shard, kind: BlobKind::Segment, number: *number };
         if !files.iter().any(|(file, _)| *file == name) {
             let what = "the file is missing, the checkpoint names it";

@@ -435,7 +435,7 @@ impl OneShard {
         let mut files = blobs_of(&mut disk, self.shard, BlobKind::Segment)?;
         files.sort_by_key(|(name, _)| (!self.listed.contains(&name.number), name.number));
         let mut highest = self.listed.iter().copied().max().unwrap_or(0);
-        for number in self.listed.clone() {
+        for number in self.listed.iter().copied().filter(|number| !self.state.segments_gone.contains(number)) {
             let name = BlobName { shard: self.shard, kind: BlobKind::Segment, number };
             if !files.iter().any(|(file, _)| *file == name) {
                 let what = "the file is missing, a checkpoint names it";

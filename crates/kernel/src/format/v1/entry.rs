@@ -18,6 +18,7 @@
 //! 18 PartitionPut     0              0                        a hosted topic (object.rs), then rows to the end:
 //!                                                             { partition u64, index u32, epoch base i32 }
 //! 19 PartitionDrop    0              0                        partition ids u64
+//! 20 SegmentsGone     0              0                        segment numbers u64: the files may be missing from here on
 //! 24 ProducerIds      0              first id not leased      none
 //! 25 ProducerForget   partition      producer id              none
 //! 32 Note             coordinator    length of the key        key, then value; flag 1: there is a value
@@ -51,6 +52,7 @@ const TOPIC_PUT: u8 = 16;
 const TOPIC_DELETE: u8 = 17;
 const PARTITION_PUT: u8 = 18;
 const PARTITION_DROP: u8 = 19;
+const SEGMENTS_GONE: u8 = 20;
 const PRODUCER_IDS: u8 = 24;
 const PRODUCER_FORGET: u8 = 25;
 const NOTE: u8 = 32;
@@ -61,14 +63,34 @@ const NOTE_HAS_VALUE: u16 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     Append(Append),
-    Trim { partition: PartitionId, before: Offset },
+    Trim {
+        partition: PartitionId,
+        before: Offset,
+    },
     TopicPut(Arc<Topic>),
     TopicDelete(TopicId),
-    PartitionPut { hosted: Arc<Hosted>, rows: Vec<HostedRow> },
-    PartitionDrop { partitions: Vec<PartitionId> },
-    ProducerIds { next: u64 },
-    ProducerForget { partition: PartitionId, producer: ProducerId },
-    Note { which: u8, note: Note },
+    PartitionPut {
+        hosted: Arc<Hosted>,
+        rows: Vec<HostedRow>,
+    },
+    PartitionDrop {
+        partitions: Vec<PartitionId>,
+    },
+    /// No partition refers to these any more, and their files are removed before a checkpoint says so.
+    SegmentsGone {
+        numbers: Vec<u64>,
+    },
+    ProducerIds {
+        next: u64,
+    },
+    ProducerForget {
+        partition: PartitionId,
+        producer: ProducerId,
+    },
+    Note {
+        which: u8,
+        note: Note,
+    },
 }
 
 /// A batch in a frame.
@@ -158,6 +180,10 @@ pub(crate) fn put(body: &mut Vec<u8>, record: &Record) {
                 body.extend_from_slice(&partition.0.to_le_bytes());
             }
         }
+        Record::SegmentsGone { numbers } => {
+            kind = SEGMENTS_GONE;
+            numbers.iter().for_each(|number| body.extend_from_slice(&number.to_le_bytes()));
+        }
         Record::ProducerIds { next } => (kind, aux) = (PRODUCER_IDS, *next),
         Record::ProducerForget { partition, producer } => {
             (kind, object, aux) = (PRODUCER_FORGET, partition.0, producer.0 as u64);
@@ -187,6 +213,7 @@ pub(crate) fn put_bytes(record: &Record) -> usize {
         }
         Record::PartitionPut { hosted, rows } => 80 + hosted.name.len() + rows.len() * 16,
         Record::PartitionDrop { partitions } => partitions.len() * 8,
+        Record::SegmentsGone { numbers } => numbers.len() * 8,
         Record::Note { note, .. } => note.key.len() + note.value.as_ref().map_or(0, Bytes::len),
         Record::Trim { .. } | Record::TopicDelete(_) | Record::ProducerIds { .. } | Record::ProducerForget { .. } => 16,
     };
@@ -272,6 +299,15 @@ impl<'a> Entries<'a> {
                 }
                 fields.end().map_err(|at| damaged(pos + at, "a partition id has 8 bytes"))?;
                 Record::PartitionDrop { partitions }
+            }
+            SEGMENTS_GONE => {
+                let mut fields = Fields::of(payload);
+                let mut numbers = Vec::new();
+                while !fields.failed() && !fields.is_empty() {
+                    numbers.push(fields.u64());
+                }
+                fields.end().map_err(|at| damaged(pos + at, "a segment's number has 8 bytes"))?;
+                Record::SegmentsGone { numbers }
             }
             PRODUCER_IDS => {
                 if aux > i64::MAX as u64 {
@@ -365,6 +401,7 @@ mod tests {
             Record::Note { which: 2, note: Note { key: "key".into(), value: None } },
             Record::Note { which: 2, note: Note { key: "".into(), value: Some("".into()) } },
             Record::PartitionDrop { partitions: vec![PartitionId(4)] },
+            Record::SegmentsGone { numbers: vec![3, 8] },
             Record::TopicDelete(topic.id),
         ];
         let mut body = Vec::new();
