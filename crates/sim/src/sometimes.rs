@@ -44,6 +44,7 @@ pub const LOOKED_FOR: &[&str] = &[
     "group stable",
     "death during a rebalance",
     "generation kept over a restart",
+    "group held steady over a restart",
     "member told of a rebalance",
     "member left",
     "session expired",

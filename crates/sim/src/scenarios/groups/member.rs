@@ -122,6 +122,11 @@ impl Member {
         self.phase == Phase::Stable && self.secure && self.contact_us <= since_us && now_us < self.contact_us + grace_us
     }
 
+    /// Its word, said since then, was taken.
+    pub fn answered_since(&self, us: u64) -> bool {
+        self.phase == Phase::Stable && self.contact_us > us
+    }
+
     pub fn come_back(&mut self) {
         self.away_until_us = 0;
         self.leaves_for_us = None;
@@ -1097,6 +1102,15 @@ pub fn heartbeat_request(version: i16, who: &Credentials) -> HeartbeatRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_for_an_answer_longer_than_its_session_is_not_at_rest() {
+        let mut member = Member::new(0, None);
+        (member.phase, member.contact_us) = (Phase::Stable, 1_000);
+        assert!(member.answered_since(1_999 - 1_000));
+        // Its heartbeat went into a connection that the broker's loss of power had left half open.
+        assert!(!member.answered_since(2_000 - 1_000));
+    }
 
     #[test]
     fn a_commit_says_which_it_is() {

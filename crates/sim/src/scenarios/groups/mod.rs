@@ -669,8 +669,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Why some group is not at rest: all its members in one generation, every partition that its leader knew with one owner.
+    /// Why some group is not at rest: all its members in one generation and heard of late, every partition that its leader knew
+    /// with one owner.
     fn unrest(&self) -> Option<String> {
+        let (now_us, grace_us) = (self.world.clock.us(), self.grace_us());
         for group in 0..self.options.members.len() as u32 {
             let members: Vec<(usize, &Member)> =
                 self.members().filter(|(_, member)| member.group == group && member.present()).collect();
@@ -683,6 +685,10 @@ impl<'a> Run<'a> {
                         member.generation(),
                         first.generation()
                     ));
+                }
+                // One that waits on a connection that died in silence believes to be there, and may long have been given up.
+                if !member.answered_since(now_us.saturating_sub(grace_us)) {
+                    return Some(format!("client {client} of group {group} has not been heard of for long"));
                 }
                 if member.handed != first.handed {
                     return Some(format!("client {client} of group {group} has another leader's assignment"));
@@ -709,6 +715,7 @@ impl<'a> Run<'a> {
                 .find(|(_, member)| member.group == group && member.present())
                 .map(|(_, it)| it.generation());
             if let Some(generation) = generation {
+                self.world.sightings.saw("group held steady over a restart");
                 self.steady.insert(group, generation);
             }
         }
