@@ -22,6 +22,7 @@ pub const LOOKED_FOR: &[&str] = &[
     "spill",
     "spill failed",
     "cold read",
+    "read ahead",
     "dedupe hit",
     "dedupe hit after restart",
     "compressed batch",

@@ -25,6 +25,7 @@ use kernel::catalog::Placement;
 use kernel::command::{Command, DeclareTopic, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings, Trim};
 use kernel::error::{DeclareError, DeleteError, LocateError, PublishError, ReadError, TrimError};
 use kernel::reply::{Published, ReadReply, Reply};
+use kernel::shard::ShardFigures;
 use model::batch::{Numbering, sequence_plus};
 use model::{HolderId, NamespaceId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Ticket, TopicId};
 use plan::{From, Options, Planned, Step};
@@ -1126,13 +1127,14 @@ impl<'a> Run<'a> {
                 leader_epoch: None,
                 watch: None,
             };
-            let before = self.cold_bytes(placement.shard);
+            let before = self.shard_figures(placement.shard);
             let reply = self.direct(placement, Command::Read(read))?;
             let at_us = self.world.clock.us();
             match reply {
                 Reply::Read(Ok(read)) => {
-                    let cold = self.cold_bytes(placement.shard) - before;
-                    self.world.sightings.saw_if(cold > 0, "cold read");
+                    let after = self.shard_figures(placement.shard);
+                    self.world.sightings.saw_if(after.cold_read_bytes > before.cold_read_bytes, "cold read");
+                    self.world.sightings.saw_if(after.read_ahead_hits > before.read_ahead_hits, "read ahead");
                     let next = records::note_saw(&mut self.history, at_us, op, from, &read.pieces);
                     for piece in &read.pieces {
                         records::walk(piece, |offset, _, timestamp_ms| {
@@ -1189,8 +1191,8 @@ impl<'a> Run<'a> {
         self.check_times(partition, placement, &times)
     }
 
-    fn cold_bytes(&mut self, shard: ShardId) -> u64 {
-        self.world.process().shard(shard).figures().cold_read_bytes
+    fn shard_figures(&mut self, shard: ShardId) -> ShardFigures {
+        self.world.process().shard(shard).figures()
     }
 
     fn check_times(&mut self, partition: PartitionId, placement: Placement, times: &[(u64, i64)]) -> Checked {
