@@ -31,6 +31,7 @@ pub const LOOKED_FOR: &[&str] = &[
     "publish refused: busy",
     "publish refused: no space",
     "no space, and space again",
+    "process paused",
     "failed sync ended the process",
     "read error ended a start",
     "write error",

@@ -34,6 +34,7 @@ pub struct World {
     pub sightings: Sightings,
     process: Option<Process>,
     settings: Settings,
+    knobs: Knobs,
     rng: Rng,
     lives: u64,
     /// A shard: the hash of its state at each frame, as noted live; and how far it was durable.
@@ -43,6 +44,11 @@ pub struct World {
     pub storm_one_in: u64,
     /// How the process dies when the fuse is out.
     pub fuse_death: Death,
+    /// A sync was made to fail, until the next start.
+    failing_sync: bool,
+    paused_until_us: u64,
+    /// The latest that the wall clock has shown, before it was set back.
+    wall_ms_max: u64,
     /// A refused start (damage found) is what the scenario hopes for.
     pub damage_done: bool,
 }
@@ -60,7 +66,7 @@ impl World {
     /// An empty disk and no process.
     pub fn new(seed: u64, settings: Settings, knobs: Knobs) -> World {
         let clock = Clock::default();
-        let disk = SimDisk::new(clock.clone(), Rng::of(seed, 100), knobs);
+        let disk = SimDisk::new(clock.clone(), Rng::of(seed, 100), knobs.clone());
         let shards = settings.shard_count as usize;
         World {
             clock,
@@ -68,12 +74,16 @@ impl World {
             sightings: Sightings::default(),
             process: None,
             settings,
+            knobs,
             rng: Rng::of(seed, 101),
             lives: 0,
             hashes: vec![BTreeMap::new(); shards],
             durable: vec![Lsn(0); shards],
             storm_one_in: 0,
             fuse_death: Death::Kill,
+            failing_sync: false,
+            paused_until_us: 0,
+            wall_ms_max: 0,
             damage_done: false,
         }
     }
@@ -96,6 +106,9 @@ impl World {
     /// # Errors
     /// [`Refused`]: it does not start, or not to the state that it had.
     pub fn start(&mut self) -> Result<(), Refused> {
+        if std::mem::take(&mut self.failing_sync) {
+            self.disk.set_knobs(self.knobs.clone());
+        }
         for attempt in 0..STARTS_MAX {
             let storm = self.storm_one_in != 0 && attempt < 8 && self.rng.once_in(self.storm_one_in);
             if storm {
@@ -180,8 +193,49 @@ impl World {
         }
     }
 
+    /// The next sync of anything fails; from the next start on the disk is as it was.
+    pub fn fail_next_sync(&mut self) {
+        self.failing_sync = true;
+        self.disk.fail_next_sync();
+    }
+
+    /// No more trouble: there is space, the disk is well, starts succeed.
+    pub fn heal(&mut self) {
+        self.disk.heal();
+        self.failing_sync = false;
+        self.storm_one_in = 0;
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn jump_wall_ms(&mut self, by: i64) {
+        self.wall_ms_max = self.latest_wall_ms();
+        self.clock.jump_wall_ms(by);
+    }
+
+    /// The latest that the wall clock has ever shown.
+    pub fn latest_wall_ms(&self) -> u64 {
+        self.wall_ms_max.max(self.clock.now().wall_ms)
+    }
+
+    /// The process gets no time until then; disk, network and clients go on.
+    pub fn pause_until(&mut self, mono_us: u64) {
+        self.sightings.saw("process paused");
+        self.paused_until_us = self.paused_until_us.max(mono_us);
+    }
+
+    /// It gets no time now.
+    pub fn paused(&self) -> bool {
+        self.clock.us() < self.paused_until_us
+    }
+
+    /// When it got time again last, or will.
+    pub fn paused_until_us(&self) -> u64 {
+        self.paused_until_us
+    }
+
     /// The process dies now.
     pub fn die(&mut self, death: Death) {
+        self.paused_until_us = self.paused_until_us.min(self.clock.us());
         if let Some(process) = self.process.take() {
             for figures in process.figures() {
                 self.sightings.saw_if(figures.spills > 0, "spill");
@@ -212,6 +266,9 @@ impl World {
 
     /// When something happens next, clients not counted.
     pub fn next_due_us(&self) -> Option<u64> {
+        if self.paused() {
+            return Some(self.paused_until_us);
+        }
         let process = self.process.as_ref().and_then(Process::next_due_us);
         [process, self.disk.next_due_us()].into_iter().flatten().min()
     }

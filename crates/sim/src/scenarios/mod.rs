@@ -2,11 +2,13 @@
 //! What is tried. A scenario makes a plan of operations from a seed and carries it out; any part of the plan may be left out.
 
 pub mod compaction;
+pub mod drive;
 pub mod groups;
 pub mod kafka;
 pub mod kernel;
 pub mod meta;
 pub mod rot;
+pub mod trouble;
 
 use crate::history::History;
 use crate::sometimes::Sightings;

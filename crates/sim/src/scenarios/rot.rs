@@ -8,8 +8,10 @@
 //! Kinds of damage, those that disks are known for: a bit turned over, a page of zeros, a page as it was earlier (a write that was
 //! lost though reported done), a page that went to another place, a file's end gone.
 
+use super::drive::{Checked, Drive};
 use super::kernel::plan::{self, Options, Planned, Step};
-use super::kernel::{Checked, Run, play};
+use super::kernel::{Run, play};
+use super::trouble::Trouble;
 use super::{Outcome, Setup};
 use crate::disk::{Knobs, PAGE};
 use crate::history::Event;
@@ -35,7 +37,7 @@ fn calm(options: &mut Options) {
 }
 
 fn troubles(step: Step) -> bool {
-    matches!(step, Step::Full { .. } | Step::FailSync)
+    matches!(step, Step::Trouble(Trouble::Full { .. } | Trouble::FailSync))
 }
 
 fn tell(run: &mut Run<'_>, plan: &[(usize, Planned)], rng: &mut Rng) -> Checked {
@@ -45,14 +47,14 @@ fn tell(run: &mut Run<'_>, plan: &[(usize, Planned)], rng: &mut Rng) -> Checked 
     let earlier = run.world.disk.image();
     run.carry_out(&plan[middle..])?;
     // A death that is still due would come in the middle of the judgement.
-    run.world.disk.heal();
+    run.world.heal();
     run.settle()?;
     if rng.percent(60) {
         run.world.process().request_checkpoint();
         run.settle()?;
     }
     // Long enough for the proof that the last frame was durable.
-    run.run_until(run.world.clock.us() + 200_000)?;
+    run.run_for(200_000)?;
     run.settle()?;
 
     let running = rng.percent(25);

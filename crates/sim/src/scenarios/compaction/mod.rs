@@ -11,6 +11,7 @@ mod batches;
 mod judge;
 mod plan;
 
+use super::drive::{Checked, Drive, SETTLE_US_MAX};
 use super::{Failure, Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::guard::guard;
@@ -18,9 +19,9 @@ use crate::history::{History, Op};
 use crate::process::Output;
 use crate::rng::scatter;
 use crate::value;
-use crate::world::{Death, Refused, World};
+use crate::world::{Death, World};
 use batches::{Content, Got};
-use judge::{Asked as ReadAsked, Checked, Judge};
+use judge::{Asked as ReadAsked, Judge};
 use kernel::Ctx;
 use kernel::auth::Principal;
 use kernel::catalog::{Placement, Topic};
@@ -97,10 +98,8 @@ struct Run<'a> {
     next_op: Op,
     /// Start and high as last told, for choosing where to read.
     seen: BTreeMap<PartitionId, (u64, u64)>,
-    armed_failure: bool,
 }
 
-const SETTLE_US_MAX: u64 = 300_000_000;
 /// How long what is due may take to happen: many looks for it, one partition after another, on a disk that has been healed.
 const SLACK_MS: u64 = 20_000;
 /// What everything is made due with at the end.
@@ -134,85 +133,6 @@ impl<'a> Run<'a> {
             next_ticket: 1,
             next_op: 1,
             seen: BTreeMap::new(),
-            armed_failure: false,
-        }
-    }
-
-    fn carry_out(&mut self, plan: &[(usize, Planned)]) -> Checked {
-        for (index, planned) in plan {
-            self.run_until(self.world.clock.us() + planned.gap_us)?;
-            self.world.clock.note(60, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
-            self.step(planned.step)?;
-        }
-        Ok(())
-    }
-
-    // Lives.
-
-    fn start(&mut self) -> Checked {
-        match self.world.start() {
-            Ok(()) => self.turn(),
-            Err(Refused::Wrong(wrong)) => Err(wrong),
-            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
-        }
-    }
-
-    fn die(&mut self, death: Death) -> Checked {
-        self.world.die(death);
-        self.restart()
-    }
-
-    fn restart(&mut self) -> Checked {
-        self.asked.clear();
-        for producer in &mut self.producers {
-            producer.asking = false;
-            for outbox in producer.boxes.values_mut() {
-                // What a plain producer had under way stays of unknown fate.
-                outbox.disconnected();
-            }
-        }
-        if self.armed_failure {
-            self.armed_failure = false;
-            self.world.disk.set_knobs(self.options.around.knobs.clone());
-        }
-        self.start()
-    }
-
-    fn run_until(&mut self, until_us: u64) -> Checked {
-        loop {
-            self.turn()?;
-            let boxes = self.producers.iter().flat_map(|producer| producer.boxes.values().filter_map(Outbox::due_us));
-            let now_us = self.world.clock.us();
-            let clients = boxes.filter(|due| *due > now_us);
-            let next = clients.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us);
-            let Some(next) = next else {
-                self.world.clock.advance_to(until_us);
-                return Ok(());
-            };
-            self.world.clock.advance_to(next);
-        }
-    }
-
-    /// Everything that is due now, until nothing is.
-    fn turn(&mut self) -> Checked {
-        loop {
-            let Some(outputs) = self.world.pump() else {
-                return self.restart();
-            };
-            let quiet = outputs.is_empty();
-            for output in outputs {
-                if let Output::Reply { ticket, reply, .. } = output {
-                    self.answered(ticket, reply)?;
-                }
-            }
-            if self.world.failed() {
-                self.world.sightings.saw("failed sync ended the process");
-                return self.die(Death::Kill);
-            }
-            let sent = self.send_all();
-            if quiet && !sent {
-                return Ok(());
-            }
         }
     }
 
@@ -253,7 +173,7 @@ impl<'a> Run<'a> {
 
     // Operations.
 
-    fn step(&mut self, step: Step) -> Checked {
+    fn carry(&mut self, step: Step) -> Checked {
         match step {
             Step::Declare { topic, partitions, id, keeps } => self.declare(topic, partitions, id, keeps),
             Step::Alter { topic, keeps } => {
@@ -286,18 +206,7 @@ impl<'a> Run<'a> {
                 self.ask(ADMIN, placement.shard, Asked::Trim { asked }, Command::Trim(trim));
             }
             Step::Checkpoint => self.world.process().request_checkpoint(),
-            Step::Idle { ms } => self.run_until(self.world.clock.us() + ms * 1000)?,
-            Step::Die { death, after_operations: 0 } => self.die(death)?,
-            Step::Die { death, after_operations } => {
-                self.world.fuse_death = death;
-                self.world.disk.light_fuse(after_operations);
-            }
-            Step::Full { ms } => self.world.disk.fill_until(self.world.clock.us() + ms * 1000),
-            Step::FailSync => {
-                self.armed_failure = true;
-                self.world.disk.fail_next_sync();
-            }
-            Step::WallJump { ms } => self.world.clock.jump_wall_ms(ms as i64),
+            Step::Trouble(trouble) => self.suffer(trouble)?,
         }
         Ok(())
     }
@@ -572,9 +481,7 @@ impl<'a> Run<'a> {
     // The end.
 
     fn finish(&mut self) -> Checked {
-        self.world.disk.heal();
-        self.armed_failure = false;
-        self.world.storm_one_in = 0;
+        self.world.heal();
         self.settle()?;
         let topics: Vec<u32> = self.topics.keys().copied().collect();
         if self.options.last_orders {
@@ -604,7 +511,7 @@ impl<'a> Run<'a> {
             }
             all.extend(shown.partitions.iter().copied());
         }
-        self.run_until(self.world.clock.us() + wait_ms * 1000)?;
+        self.run_for(wait_ms * 1000)?;
         self.settle()?;
         for placement in all {
             self.drain(placement)?;
@@ -616,17 +523,11 @@ impl<'a> Run<'a> {
 
     /// Until everything is answered and nothing is under way.
     fn settle(&mut self) -> Checked {
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            self.run_until(self.world.clock.us() + 1_000)?;
-            let sent = self.producers.iter().all(|producer| producer.boxes.values().all(Outbox::is_empty));
-            if sent && self.asked.is_empty() && self.world.process().idle() {
-                return Ok(());
-            }
-            if self.world.clock.us() > end_us {
-                return Err(format!("stuck: five minutes after the last fault {} requests are open", self.asked.len()));
-            }
-        }
+        self.wait(1_000, SETTLE_US_MAX, |run| {
+            let sent = run.producers.iter().all(|producer| producer.boxes.values().all(Outbox::is_empty));
+            let (open, idle) = (run.asked.len(), run.world.process().idle());
+            (!sent || open > 0 || !idle).then(|| format!("{open} requests are open, all sent: {sent}, idle: {idle}"))
+        })
     }
 
     /// Asks and waits for the answer.
@@ -634,18 +535,7 @@ impl<'a> Run<'a> {
         self.answer = None;
         let what = format!("{command:?}");
         self.ask(ADMIN, placement.shard, Asked::Direct, command);
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            self.turn()?;
-            if let Some(reply) = self.answer.take() {
-                return Ok(reply);
-            }
-            let next = self.world.next_due_us().unwrap_or(0).max(self.world.clock.us() + 1);
-            self.world.clock.advance_to(next);
-            if self.world.clock.us() > end_us {
-                return Err(format!("stuck: no answer to {what}"));
-            }
-        }
+        self.await_answer(&what, |run| run.answer.take())
     }
 
     /// Reads a partition from its start to its end, and looks things up in it by time.
@@ -706,6 +596,48 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Drive for Run<'_> {
+    type Step = Step;
+    const APART: bool = false;
+
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn step(&mut self, step: Step) -> Checked {
+        self.carry(step)
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) -> Checked {
+        for output in outputs {
+            if let Output::Reply { ticket, reply, .. } = output {
+                self.answered(ticket, reply)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<bool, String> {
+        Ok(self.send_all())
+    }
+
+    fn due_after(&self, now_us: u64) -> Option<u64> {
+        let boxes = self.producers.iter().flat_map(|producer| producer.boxes.values().filter_map(Outbox::due_us));
+        boxes.filter(|due| *due > now_us).min()
+    }
+
+    fn died(&mut self, _: Death) {
+        self.asked.clear();
+        for producer in &mut self.producers {
+            producer.asking = false;
+            for outbox in producer.boxes.values_mut() {
+                // What a plain producer had under way stays of unknown fate.
+                outbox.disconnected();
+            }
+        }
     }
 }
 

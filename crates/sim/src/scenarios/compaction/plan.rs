@@ -6,6 +6,8 @@
 
 use super::super::kernel::plan::{self, Options as Around};
 use crate::rng::Rng;
+use crate::scenarios::drive;
+use crate::scenarios::trouble::Trouble;
 use crate::world::Death;
 use kernel::command::Compaction;
 
@@ -29,12 +31,8 @@ pub struct Keeps {
     pub retention_bytes: Option<u64>,
 }
 
-/// One operation, and how long after the one before it.
-#[derive(Clone, Copy, Debug)]
-pub struct Planned {
-    pub gap_us: u64,
-    pub step: Step,
-}
+/// One operation of the plan.
+pub type Planned = drive::Planned<Step>;
 
 /// Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -80,21 +78,8 @@ pub enum Step {
         percent: u32,
     },
     Checkpoint,
-    Idle {
-        ms: u64,
-    },
-    Die {
-        death: Death,
-        after_operations: u64,
-    },
-    Full {
-        ms: u64,
-    },
-    FailSync,
-    /// Forwards only: what is due by the wall clock is judged by it.
-    WallJump {
-        ms: u64,
-    },
+    /// What the process suffers.
+    Trouble(Trouble),
 }
 
 /// Draws both.
@@ -157,7 +142,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let producer = rng.below(u64::from(around.producers)) as u32;
     if rng.below(100) < around.death_percent {
         let death = if rng.percent(around.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Die { death, after_operations: rng.magnitude(7) };
+        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
     }
     match rng.below(100) {
         0..55 => {
@@ -182,11 +167,12 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         },
         78..80 if around.trims => Step::Trim { topic, partition, percent: rng.below(90) as u32 },
         80..83 => Step::Checkpoint,
-        83..91 => Step::Idle { ms: rng.magnitude(8) },
-        91..92 if around.full_disk => Step::Full { ms: rng.magnitude(8) },
-        92..93 if around.sync_errors => Step::FailSync,
-        93..95 => Step::WallJump { ms: rng.magnitude(10) },
+        83..90 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(8) }),
+        90..91 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(11) }),
+        91..92 if around.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
+        92..93 if around.sync_errors => Step::Trouble(Trouble::FailSync),
+        93..95 => Step::Trouble(Trouble::WallJump { ms: rng.magnitude(10) as i64 }),
         95..97 => Step::Alter { topic, keeps: keeps(rng, around.expiry) },
-        _ => Step::Idle { ms: rng.magnitude(4) },
+        _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(4) }),
     }
 }

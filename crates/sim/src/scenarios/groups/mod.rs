@@ -14,18 +14,20 @@ mod member;
 mod others;
 pub mod plan;
 
+use super::drive::{Checked, Drive};
 use super::{Failure, Outcome, Setup};
 use crate::actors::kafka::{Answer, Line};
 use crate::checker;
 use crate::guard::guard;
 use crate::history::{Event, History, Op};
 use crate::network::Arrival;
+use crate::process::Output;
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
-use crate::world::{Death, Refused, World};
+use crate::world::{Death, World};
 use bytes::Bytes;
 use head_kafka::Settings;
-use judge::{Before, Checked, Credentials, Judge};
+use judge::{Before, Credentials, Judge};
 use kafka_protocol::messages::{GroupId, TopicName};
 use kafka_protocol::protocol::{Message, Request, StrBytes};
 use member::{Member, Phase};
@@ -40,7 +42,7 @@ pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
     let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
     let mut run = Run::new(setup, &options);
-    let failure = guard(|| run.carry_out(&plan)).err().map(Failure::new);
+    let failure = guard(|| run.play(&plan)).err().map(Failure::new);
     let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
     Outcome::of(failure, &mut run.world, &run.history, &options, operations)
 }
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn carry_out(&mut self, plan: &[(usize, Planned)]) -> Checked {
+    fn play(&mut self, plan: &[(usize, Planned)]) -> Checked {
         if let Some(lapse_ms) = self.options.lapse_ms {
             self.history.push(0, Event::Lapses { after_us: lapse_ms * 1000 });
         }
@@ -227,11 +229,7 @@ impl<'a> Run<'a> {
         for topic in 0..self.options.topics {
             self.task(ADMIN, Task::Make { topic });
         }
-        for (index, planned) in plan {
-            self.run_until(self.world.clock.us() + planned.gap_us)?;
-            self.world.clock.note(30, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
-            self.step(planned.step)?;
-        }
+        self.carry_out(plan)?;
         self.finish()
     }
 
@@ -264,7 +262,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn step(&mut self, step: Step) -> Checked {
+    fn carry(&mut self, step: Step) -> Checked {
         match step {
             Step::Publish { topic, partition, records, bytes } => {
                 self.task(PRODUCER, Task::Publish { key: (topic, partition as i32), records, bytes: bytes as usize });
@@ -335,80 +333,9 @@ impl<'a> Run<'a> {
                 let client = client as usize % self.clients.len();
                 self.cut(client, half_open);
             }
-            Step::Die { death, after_operations: 0 } => {
-                self.world.die(death);
-                self.restart(death)?;
-            }
-            Step::Die { death, after_operations } => {
-                self.world.fuse_death = death;
-                self.world.disk.light_fuse(after_operations);
-            }
-            Step::Full { ms } => self.world.disk.fill_until(self.world.clock.us() + ms * 1000),
-            Step::Idle { ms } => self.run_until(self.world.clock.us() + ms * 1000)?,
-            Step::WallJump { ms } => self.world.clock.jump_wall_ms(ms),
+            Step::Trouble(trouble) => self.suffer(trouble)?,
         }
         Ok(())
-    }
-
-    // Lives and time.
-
-    fn start(&mut self) -> Checked {
-        let started = match self.world.start() {
-            Ok(()) => Ok(()),
-            Err(Refused::Wrong(wrong)) => Err(wrong),
-            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
-        };
-        self.life_began_us = self.world.clock.us();
-        started
-    }
-
-    fn restart(&mut self, death: Death) -> Checked {
-        let now_us = self.world.clock.us();
-        self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
-        let moving = self.members().any(|(_, member)| matches!(member.phase, Phase::Joining | Phase::Joined));
-        self.world.sightings.saw_if(moving, "death during a rebalance");
-        self.judge.restarted();
-        self.forgetting.clear();
-        self.forgettings += 1;
-        self.service.died(now_us, death);
-        self.start()
-    }
-
-    fn run_until(&mut self, until_us: u64) -> Checked {
-        loop {
-            self.turn()?;
-            let now_us = self.world.clock.us();
-            let clients = self.clients.iter().filter_map(|client| client.due_us(self.limit_us()));
-            let later = self.service.dues().chain(clients).filter(|due| *due > now_us);
-            let Some(next) = later.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us) else {
-                self.world.clock.advance_to(until_us);
-                return Ok(());
-            };
-            self.world.clock.advance_to(next);
-        }
-    }
-
-    /// Everything that is due now, until nothing is.
-    fn turn(&mut self) -> Checked {
-        loop {
-            let Some(outputs) = self.world.pump() else { return self.restart(self.world.fuse_death) };
-            let mut busy = !outputs.is_empty();
-            self.service.deliver(&mut self.world, outputs);
-            if self.world.failed() {
-                self.world.sightings.saw("failed sync ended the process");
-                // What was answered before the end may still leave.
-                self.service.flush_all(&mut self.world);
-                self.world.die(Death::Kill);
-                return self.restart(Death::Kill);
-            }
-            busy |= self.service.serve(&mut self.world)?;
-            for client in 0..self.clients.len() {
-                busy |= self.act(client)?;
-            }
-            if !busy {
-                return Ok(());
-            }
-        }
     }
 
     // The clients' end.
@@ -491,7 +418,7 @@ impl<'a> Run<'a> {
     }
 
     /// Lets a client do what it can; true if it did anything.
-    fn act(&mut self, client: usize) -> Result<bool, String> {
+    fn act_as(&mut self, client: usize) -> Result<bool, String> {
         let now_us = self.world.clock.us();
         let busy = self.hear(client)?;
         let state = &self.clients[client];
@@ -499,7 +426,7 @@ impl<'a> Run<'a> {
             return Ok(busy);
         }
         if let Some(since) = state.line.waiting_since_us()
-            && since + self.limit_us() <= now_us
+            && since.max(self.world.paused_until_us()) + self.limit_us() <= now_us
         {
             let open = state.line.first_note().map(|note| format!("{note:?}")).unwrap_or_default();
             if state.link.is_some_and(|id| self.service.whole(id)) {
@@ -585,8 +512,7 @@ impl<'a> Run<'a> {
     // The end.
 
     fn finish(&mut self) -> Checked {
-        self.world.disk.heal();
-        self.world.storm_one_in = 0;
+        self.world.heal();
         self.calm = true;
         for client in 0..self.clients.len() {
             if let Some(member) = self.member(client) {
@@ -599,9 +525,8 @@ impl<'a> Run<'a> {
         self.settle()?;
         if let Some(death) = self.options.storage.last_death {
             self.hold_steady();
-            self.world.die(death);
-            self.restart(death)?;
-            self.run_until(self.world.clock.us() + 2 * self.options.session_timeout_ms * 1000)?;
+            self.die(death)?;
+            self.run_for(2 * self.options.session_timeout_ms * 1000)?;
             self.steady.clear();
             self.settle()?;
         }
@@ -613,16 +538,16 @@ impl<'a> Run<'a> {
             }
         }
         let quiet_us = (self.options.session_timeout_ms + self.options.rebalance_timeout_ms) * 1000;
-        self.run_until(self.world.clock.us() + quiet_us)?;
-        self.wait("members leave", |run| run.members().all(|(_, member)| member.phase == Phase::Away))?;
+        self.run_for(quiet_us)?;
+        self.come_to_pass("members leave", |run| run.members().all(|(_, member)| member.phase == Phase::Away))?;
         self.parting = true;
         for group in 0..self.groups() {
             self.task(ADMIN, Task::DeleteGroup { group });
         }
-        self.wait("groups are deleted", Run::no_tasks)?;
+        self.come_to_pass("groups are deleted", Run::no_tasks)?;
         self.look_at_all()?;
         self.task(LOOKER, Task::List);
-        self.wait("groups are listed", Run::no_tasks)?;
+        self.come_to_pass("groups are listed", Run::no_tasks)?;
         self.world.note_figures();
         let report = checker::check(&self.history);
         match report.violations.first() {
@@ -642,7 +567,7 @@ impl<'a> Run<'a> {
             self.task(LOOKER, Task::Describe { group });
         }
         self.task(LOOKER, Task::List);
-        self.wait("everything is looked at", Run::no_tasks)
+        self.come_to_pass("everything is looked at", Run::no_tasks)
     }
 
     fn no_tasks(&self) -> bool {
@@ -654,19 +579,14 @@ impl<'a> Run<'a> {
 
     /// Everything is done and every group is at rest.
     fn settle(&mut self) -> Checked {
-        self.wait("groups come to rest", |run| run.no_tasks() && run.unrest().is_none())
+        self.come_to_pass("groups come to rest", |run| run.no_tasks() && run.unrest().is_none())
     }
 
-    fn wait(&mut self, what: &str, done: impl Fn(&Run<'a>) -> bool) -> Checked {
-        let end_us = self.world.clock.us() + 2 * self.limit_us();
-        while !done(self) {
-            if self.world.clock.us() > end_us {
-                let why = self.unrest().unwrap_or_else(|| "a client has not finished".into());
-                return Err(format!("stuck: long after the last fault it does not come to pass that {what}: {why}"));
-            }
-            self.run_until(self.world.clock.us() + 20_000)?;
-        }
-        Ok(())
+    fn come_to_pass(&mut self, what: &str, done: impl Fn(&Run<'a>) -> bool) -> Checked {
+        self.wait(20_000, 2 * self.limit_us(), |run| {
+            let why = || run.unrest().unwrap_or_else(|| "a client has not finished".into());
+            (!done(run)).then(|| format!("it does not come to pass that {what}: {}", why()))
+        })
     }
 
     /// Why some group is not at rest: all its members in one generation and heard of late, every partition that its leader knew
@@ -725,6 +645,59 @@ impl<'a> Run<'a> {
                 member.leaves_for_us = None;
             }
         }
+    }
+}
+
+impl Drive for Run<'_> {
+    type Step = Step;
+    const APART: bool = true;
+
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn step(&mut self, step: Step) -> Checked {
+        self.carry(step)
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) -> Checked {
+        self.service.deliver(&mut self.world, outputs);
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<bool, String> {
+        let mut busy = !self.world.paused() && self.service.serve(&mut self.world)?;
+        for client in 0..self.clients.len() {
+            busy |= self.act_as(client)?;
+        }
+        Ok(busy)
+    }
+
+    fn due_after(&self, now_us: u64) -> Option<u64> {
+        let clients = self.clients.iter().filter_map(|client| client.due_us(self.limit_us()));
+        self.service.dues().chain(clients).filter(|due| *due > now_us).min()
+    }
+
+    fn last_words(&mut self) {
+        self.service.flush_all(&mut self.world);
+    }
+
+    fn died(&mut self, death: Death) {
+        let now_us = self.world.clock.us();
+        self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
+        let moving = self.members().any(|(_, member)| matches!(member.phase, Phase::Joining | Phase::Joined));
+        self.world.sightings.saw_if(moving, "death during a rebalance");
+        self.judge.restarted();
+        self.forgetting.clear();
+        self.forgettings += 1;
+        self.service.died(now_us, death);
+    }
+
+    fn begin_again(&mut self, death: Death) -> Checked {
+        self.died(death);
+        self.start()?;
+        self.life_began_us = self.world.clock.us();
+        Ok(())
     }
 }
 

@@ -3,7 +3,9 @@
 
 use crate::network::Manner;
 use crate::rng::Rng;
+use crate::scenarios::drive;
 use crate::scenarios::kernel::plan as storage;
+use crate::scenarios::trouble::Trouble;
 use crate::world::Death;
 
 /// What a seed chooses for the whole run.
@@ -28,12 +30,8 @@ pub struct Options {
     pub lapse_ms: Option<u64>,
 }
 
-/// One operation, and how long after the one before it.
-#[derive(Clone, Copy, Debug)]
-pub struct Planned {
-    pub gap_us: u64,
-    pub step: Step,
-}
+/// One operation of the plan.
+pub type Planned = drive::Planned<Step>;
 
 /// Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -121,19 +119,8 @@ pub enum Step {
         client: u32,
         half_open: bool,
     },
-    Die {
-        death: Death,
-        after_operations: u64,
-    },
-    Full {
-        ms: u64,
-    },
-    Idle {
-        ms: u64,
-    },
-    WallJump {
-        ms: i64,
-    },
+    /// What the process suffers.
+    Trouble(Trouble),
 }
 
 /// What old words are used for.
@@ -196,7 +183,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let member = rng.below(64) as u32;
     if rng.below(100) < storage.death_percent {
         let death = if rng.percent(storage.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Die { death, after_operations: rng.magnitude(7) };
+        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
     }
     if rng.below(100) < options.cut_percent {
         return Step::Cut { client: member, half_open: rng.percent(30) };
@@ -227,9 +214,12 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         88..89 if options.alters => Step::AddPartition { topic },
         89..90 if options.alters => Step::Alter { topic, retention_ms: 100 + rng.magnitude(12) },
         90..92 if options.alters => Step::Trim { topic, partition, offset: rng.magnitude(5) as i64 - 1 },
-        92..93 if storage.full_disk => Step::Full { ms: rng.magnitude(8) },
-        93..94 if options.lapse_ms.is_none() => Step::WallJump { ms: rng.within(0..2000) as i64 - 500 },
-        94..96 => Step::Idle { ms: rng.magnitude(14) },
-        _ => Step::Idle { ms: rng.magnitude(9) },
+        92..93 if storage.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
+        93..94 if options.lapse_ms.is_none() => {
+            Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 })
+        }
+        94..95 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(14) }),
+        95..96 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(12) }),
+        _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(9) }),
     }
 }

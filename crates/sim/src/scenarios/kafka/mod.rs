@@ -10,6 +10,7 @@
 
 pub mod plan;
 
+use super::drive::{Checked, Drive, SETTLE_US_MAX};
 use super::{Failure, Outcome, Setup};
 use crate::actors::kafka::{Answer, Line, version_of};
 use crate::actors::outbox::{Outbox, Parcel};
@@ -17,11 +18,12 @@ use crate::checker;
 use crate::guard::guard;
 use crate::history::{Event, History, Op, Producer as Sender};
 use crate::network::Arrival;
+use crate::process::Output;
 use crate::records;
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
 use crate::value;
-use crate::world::{Death, Refused, World};
+use crate::world::{Death, World};
 use bytes::Bytes;
 use head_kafka::Settings;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -42,14 +44,13 @@ use plan::{Options, Planned, Step};
 use std::collections::BTreeMap;
 
 type Uuid = [u8; 16];
-type Checked = Result<(), String>;
 
 /// Runs a seed.
 pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
     let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
     let mut run = Run::new(setup, &options);
-    let failure = guard(|| run.carry_out(&plan)).err().map(Failure::new);
+    let failure = guard(|| run.play(&plan)).err().map(Failure::new);
     let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
     Outcome::of(failure, &mut run.world, &run.history, &options, operations)
 }
@@ -126,7 +127,6 @@ struct Run<'a> {
 }
 
 const REQUEST_US_MAX: u64 = 30_000_000;
-const SETTLE_US_MAX: u64 = 300_000_000;
 const DRAINER: u32 = 201;
 const COMPRESSIONS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
@@ -170,17 +170,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn carry_out(&mut self, plan: &[(usize, Planned)]) -> Checked {
+    fn play(&mut self, plan: &[(usize, Planned)]) -> Checked {
         self.start()?;
-        for (index, planned) in plan {
-            self.run_until(self.world.clock.us() + planned.gap_us)?;
-            self.world.clock.note(30, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
-            self.step(planned.step)?;
-        }
+        self.carry_out(plan)?;
         self.finish()
     }
 
-    fn step(&mut self, step: Step) -> Checked {
+    fn carry(&mut self, step: Step) -> Checked {
         match step {
             Step::Publish { producer, topic, partition, records, bytes } => {
                 self.publish(producer, Key { topic, index: partition as i32 }, records, bytes as usize);
@@ -189,76 +185,9 @@ impl<'a> Run<'a> {
                 let client = client as usize % self.clients.len();
                 self.cut(client, half_open);
             }
-            Step::Die { death, after_operations: 0 } => {
-                self.world.die(death);
-                self.restart(death)?;
-            }
-            Step::Die { death, after_operations } => {
-                self.world.fuse_death = death;
-                self.world.disk.light_fuse(after_operations);
-            }
-            Step::Full { ms } => self.world.disk.fill_until(self.world.clock.us() + ms * 1000),
-            Step::Idle { ms } => self.run_until(self.world.clock.us() + ms * 1000)?,
-            Step::WallJump { ms } => self.world.clock.jump_wall_ms(ms),
+            Step::Trouble(trouble) => self.suffer(trouble)?,
         }
         Ok(())
-    }
-
-    // Lives and time.
-
-    fn start(&mut self) -> Checked {
-        match self.world.start() {
-            Ok(()) => Ok(()),
-            Err(Refused::Wrong(wrong)) => Err(wrong),
-            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
-        }
-    }
-
-    fn restart(&mut self, death: Death) -> Checked {
-        let now_us = self.world.clock.us();
-        self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
-        self.service.died(now_us, death);
-        self.start()
-    }
-
-    fn run_until(&mut self, until_us: u64) -> Checked {
-        loop {
-            self.turn()?;
-            let now_us = self.world.clock.us();
-            let clients = self.clients.iter().flat_map(|client| {
-                let request = client.line.waiting_since_us().map(|at| at + REQUEST_US_MAX);
-                [client.boxes_due_us(), Some(client.not_before_us), request].into_iter().flatten()
-            });
-            let later = self.service.dues().chain(clients).filter(|due| *due > now_us);
-            let Some(next) = later.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us) else {
-                self.world.clock.advance_to(until_us);
-                return Ok(());
-            };
-            self.world.clock.advance_to(next);
-        }
-    }
-
-    /// Everything that is due now, until nothing is.
-    fn turn(&mut self) -> Checked {
-        loop {
-            let Some(outputs) = self.world.pump() else { return self.restart(self.world.fuse_death) };
-            let mut busy = !outputs.is_empty();
-            self.service.deliver(&mut self.world, outputs);
-            if self.world.failed() {
-                self.world.sightings.saw("failed sync ended the process");
-                // What was answered before the end may still leave.
-                self.service.flush_all(&mut self.world);
-                self.world.die(Death::Kill);
-                return self.restart(Death::Kill);
-            }
-            busy |= self.service.serve(&mut self.world)?;
-            for client in 0..self.clients.len() {
-                busy |= self.act(client)?;
-            }
-            if !busy {
-                return Ok(());
-            }
-        }
     }
 
     // The clients' end.
@@ -310,7 +239,7 @@ impl<'a> Run<'a> {
     }
 
     /// Lets a client do what it can; true if it did anything.
-    fn act(&mut self, client: usize) -> Result<bool, String> {
+    fn act_as(&mut self, client: usize) -> Result<bool, String> {
         let now_us = self.world.clock.us();
         let mut busy = self.hear(client)?;
         if self.clients[client].stopped || self.clients[client].not_before_us > now_us {
@@ -855,12 +784,10 @@ impl<'a> Run<'a> {
     // The end.
 
     fn finish(&mut self) -> Checked {
-        self.world.disk.heal();
-        self.world.storm_one_in = 0;
+        self.world.heal();
         self.settle()?;
         if let Some(death) = self.options.storage.last_death {
-            self.world.die(death);
-            self.restart(death)?;
+            self.die(death)?;
             self.settle()?;
         }
         for client in &mut self.clients {
@@ -881,17 +808,11 @@ impl<'a> Run<'a> {
     }
 
     fn settle(&mut self) -> Checked {
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            let left = self.clients.iter().map(Client::left).sum::<usize>();
-            if left == 0 && self.made && self.topics.len() == self.options.topics as usize {
-                break;
-            }
-            if self.world.clock.us() > end_us {
-                return Err(format!("stuck: five minutes after the last fault {left} sends are open"));
-            }
-            self.run_until(self.world.clock.us() + 5_000)?;
-        }
+        self.wait(5_000, SETTLE_US_MAX, |run| {
+            let left = run.clients.iter().map(Client::left).sum::<usize>();
+            let made = run.made && run.topics.len() == run.options.topics as usize;
+            (left > 0 || !made).then(|| format!("{left} sends are open, topics made: {made}"))
+        })?;
         for client in 0..self.clients.len() {
             if matches!(self.clients[client].kind, Kind::Consumer { .. }) {
                 self.caught_up(client, "a consumer")?;
@@ -901,27 +822,63 @@ impl<'a> Run<'a> {
     }
 
     fn caught_up(&mut self, client: usize, who: &str) -> Checked {
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            let Kind::Consumer { positions, highs, .. } = &self.clients[client].kind else { return Ok(()) };
-            let behind = (0..self.options.topics)
-                .flat_map(|topic| (0..self.options.partitions as i32).map(move |index| Key { topic, index }))
+        self.wait(5_000, SETTLE_US_MAX, |run| {
+            let Kind::Consumer { positions, highs, .. } = &run.clients[client].kind else { return None };
+            let behind = (0..run.options.topics)
+                .flat_map(|topic| (0..run.options.partitions as i32).map(move |index| Key { topic, index }))
                 .find(|key| {
                     let position = positions.get(key).copied();
-                    let acked = self.acked.get(key).copied().unwrap_or(0);
+                    let acked = run.acked.get(key).copied().unwrap_or(0);
                     position
                         .is_none_or(|position| position < acked || highs.get(key).is_none_or(|high| position < *high))
-                });
-            let Some(behind) = behind else { return Ok(()) };
-            if self.world.clock.us() > end_us {
-                return Err(format!(
-                    "stuck: five minutes after the last fault {who} is at {:?} of {behind:?}, acknowledged are {:?}",
-                    positions.get(&behind),
-                    self.acked.get(&behind)
-                ));
-            }
-            self.run_until(self.world.clock.us() + 5_000)?;
+                })?;
+            let (at, acked) = (positions.get(&behind), run.acked.get(&behind));
+            Some(format!("{who} is at {at:?} of {behind:?}, acknowledged are {acked:?}"))
+        })
+    }
+}
+
+impl Drive for Run<'_> {
+    type Step = Step;
+    const APART: bool = true;
+
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn step(&mut self, step: Step) -> Checked {
+        self.carry(step)
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) -> Checked {
+        self.service.deliver(&mut self.world, outputs);
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<bool, String> {
+        let mut busy = !self.world.paused() && self.service.serve(&mut self.world)?;
+        for client in 0..self.clients.len() {
+            busy |= self.act_as(client)?;
         }
+        Ok(busy)
+    }
+
+    fn due_after(&self, now_us: u64) -> Option<u64> {
+        let clients = self.clients.iter().flat_map(|client| {
+            let request = client.line.waiting_since_us().map(|at| at + REQUEST_US_MAX);
+            [client.boxes_due_us(), Some(client.not_before_us), request].into_iter().flatten()
+        });
+        self.service.dues().chain(clients).filter(|due| *due > now_us).min()
+    }
+
+    fn last_words(&mut self) {
+        self.service.flush_all(&mut self.world);
+    }
+
+    fn died(&mut self, death: Death) {
+        let now_us = self.world.clock.us();
+        self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
+        self.service.died(now_us, death);
     }
 }
 

@@ -3,7 +3,9 @@
 
 use crate::network::Manner;
 use crate::rng::Rng;
+use crate::scenarios::drive;
 use crate::scenarios::kernel::plan as storage;
+use crate::scenarios::trouble::Trouble;
 use crate::world::Death;
 
 /// What a seed chooses for the whole run.
@@ -21,12 +23,8 @@ pub struct Options {
     pub compressed_percent: u64,
 }
 
-/// One operation, and how long after the one before it.
-#[derive(Clone, Copy, Debug)]
-pub struct Planned {
-    pub gap_us: u64,
-    pub step: Step,
-}
+/// One operation of the plan.
+pub type Planned = drive::Planned<Step>;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
@@ -42,19 +40,8 @@ pub enum Step {
         client: u32,
         half_open: bool,
     },
-    Die {
-        death: Death,
-        after_operations: u64,
-    },
-    Full {
-        ms: u64,
-    },
-    Idle {
-        ms: u64,
-    },
-    WallJump {
-        ms: i64,
-    },
+    /// What the process suffers.
+    Trouble(Trouble),
 }
 
 /// Draws both.
@@ -94,7 +81,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let storage = &options.storage;
     if rng.below(100) < storage.death_percent {
         let death = if rng.percent(storage.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Die { death, after_operations: rng.magnitude(7) };
+        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
     }
     if rng.below(100) < options.cut_percent {
         return Step::Cut { client: rng.below(8) as u32, half_open: rng.percent(30) };
@@ -107,8 +94,9 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
             records: 1 + rng.magnitude(storage.records_bits) as u32,
             bytes: rng.magnitude(storage.payload_bits) as u32,
         },
-        85..88 if storage.full_disk => Step::Full { ms: rng.magnitude(8) },
-        88..90 if storage.expiry => Step::WallJump { ms: rng.within(0..2000) as i64 - 500 },
-        _ => Step::Idle { ms: rng.magnitude(9) },
+        85..88 if storage.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
+        88..90 if storage.expiry => Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 }),
+        90..92 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(12) }),
+        _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(9) }),
     }
 }

@@ -9,6 +9,8 @@
 
 pub mod plan;
 
+use super::drive::{Checked, Drive, SETTLE_US_MAX};
+use super::trouble::Trouble;
 use super::{Failure, Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
@@ -18,7 +20,7 @@ use crate::process::Output;
 use crate::records;
 use crate::rng::scatter;
 use crate::value;
-use crate::world::{Death, Refused, World};
+use crate::world::{Death, World};
 use kernel::Ctx;
 use kernel::auth::Principal;
 use kernel::catalog::Placement;
@@ -59,8 +61,6 @@ pub(super) fn play(
     let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
     Outcome::of(failure, &mut run.world, &run.history, options, operations)
 }
-
-pub(super) type Checked = Result<(), String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
@@ -160,15 +160,11 @@ pub(super) struct Run<'a> {
     ages: BTreeMap<PartitionId, BTreeMap<u64, Vec<i64>>>,
     /// How far trims by command may reach.
     trims: BTreeMap<PartitionId, u64>,
-    /// The latest that any clock of the broker has shown: its own jumps.
-    wall_ms_max: u64,
     /// Highest marks any client saw, for choosing where to read.
     seen: BTreeMap<PartitionId, (u64, u64)>,
     was_full: bool,
-    armed_failure: bool,
 }
 
-const SETTLE_US_MAX: u64 = 300_000_000;
 /// The longest age of a plan, and what a record's time may be ahead of the clock.
 const KEPT_MS_MAX: u64 = 400 + 100;
 /// What a trim takes beyond the next look at retention: its frame on a slow disk, and a pass in slices.
@@ -206,111 +202,8 @@ impl<'a> Run<'a> {
             times: BTreeMap::new(),
             ages: BTreeMap::new(),
             trims: BTreeMap::new(),
-            wall_ms_max: 0,
             seen: BTreeMap::new(),
             was_full: false,
-            armed_failure: false,
-        }
-    }
-
-    pub(super) fn carry_out(&mut self, plan: &[(usize, Planned)]) -> Checked {
-        for (index, planned) in plan {
-            self.run_until(self.world.clock.us() + planned.gap_us)?;
-            self.world.clock.note(30, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
-            self.step(planned.step)?;
-        }
-        Ok(())
-    }
-
-    // Lives.
-
-    pub(super) fn start(&mut self) -> Checked {
-        match self.world.start() {
-            Ok(()) => self.turn(),
-            Err(Refused::Wrong(wrong)) => Err(wrong),
-            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
-        }
-    }
-
-    fn die(&mut self, death: Death) -> Checked {
-        self.world.die(death);
-        self.restart(death)
-    }
-
-    fn restart(&mut self, death: Death) -> Checked {
-        let at_us = self.world.clock.us();
-        self.history.push(at_us, Event::Restart { power_lost: death == Death::Power });
-        for (_, asked) in std::mem::take(&mut self.asked) {
-            match asked {
-                Asked::Read(ReadAsked { op, .. }) => self.history.push(at_us, Event::ReadFail { op }),
-                Asked::Look { op, .. } => self.history.push(at_us, Event::LookFail { op }),
-                Asked::Publish { .. }
-                | Asked::Repeat { .. }
-                | Asked::InitProducer { .. }
-                | Asked::Trim { .. }
-                | Asked::Declare { .. }
-                | Asked::Delete { .. }
-                | Asked::Direct => {}
-            }
-        }
-        for producer in &mut self.producers {
-            producer.asking = false;
-            for outbox in producer.boxes.values_mut() {
-                for op in outbox.disconnected() {
-                    self.history.push(at_us, Event::SendInfo { op });
-                }
-            }
-        }
-        for reader in &mut self.readers {
-            reader.armed.clear();
-            reader.woken.clear();
-        }
-        if self.armed_failure {
-            self.armed_failure = false;
-            self.world.disk.set_knobs(self.options.knobs.clone());
-        }
-        self.start()
-    }
-
-    /// Lets everything happen up to that moment.
-    pub(super) fn run_until(&mut self, until_us: u64) -> Checked {
-        loop {
-            self.turn()?;
-            let woken = self.readers.iter().flat_map(|reader| reader.woken.iter().map(|(due, _)| *due));
-            let boxes = self.producers.iter().flat_map(|producer| producer.boxes.values().filter_map(Outbox::due_us));
-            let now_us = self.world.clock.us();
-            let clients = woken.chain(boxes).filter(|due| *due > now_us);
-            let next = clients.chain(self.world.next_due_us()).min().filter(|next| *next <= until_us);
-            let Some(next) = next else {
-                self.world.clock.advance_to(until_us);
-                return Ok(());
-            };
-            self.world.clock.advance_to(next);
-        }
-    }
-
-    /// Everything that is due now, until nothing is.
-    fn turn(&mut self) -> Checked {
-        loop {
-            let Some(outputs) = self.world.pump() else {
-                return self.restart(self.world.fuse_death);
-            };
-            let quiet = outputs.is_empty();
-            for output in outputs {
-                match output {
-                    Output::Reply { ticket, reply, .. } => self.answered(ticket, reply)?,
-                    Output::Wake { holder, watch } => self.woken(holder, watch)?,
-                }
-            }
-            if self.world.failed() {
-                self.world.sightings.saw("failed sync ended the process");
-                self.world.die(Death::Kill);
-                return self.restart(Death::Kill);
-            }
-            let sent = self.clients();
-            if quiet && !sent {
-                return Ok(());
-            }
         }
     }
 
@@ -351,7 +244,7 @@ impl<'a> Run<'a> {
 
     // Operations.
 
-    fn step(&mut self, step: Step) -> Checked {
+    fn carry(&mut self, step: Step) -> Checked {
         match step {
             Step::Declare { topic, partitions, id, retention_ms, retention_bytes } => {
                 let mut bytes = [0; 16];
@@ -471,23 +364,9 @@ impl<'a> Run<'a> {
                 }
             }
             Step::Checkpoint => self.world.process().request_checkpoint(),
-            Step::Idle { ms } => self.run_until(self.world.clock.us() + ms * 1000)?,
-            Step::Die { death, after_operations: 0 } => self.die(death)?,
-            Step::Die { death, after_operations } => {
-                self.world.fuse_death = death;
-                self.world.disk.light_fuse(after_operations);
-            }
-            Step::Full { ms } => {
-                self.was_full = true;
-                self.world.disk.fill_until(self.world.clock.us() + ms * 1000);
-            }
-            Step::FailSync => {
-                self.armed_failure = true;
-                self.world.disk.fail_next_sync();
-            }
-            Step::WallJump { ms } => {
-                self.wall_ms_max = self.wall_ms_max.max(self.world.clock.now().wall_ms);
-                self.world.clock.jump_wall_ms(ms);
+            Step::Trouble(trouble) => {
+                self.was_full |= matches!(trouble, Trouble::Full { .. });
+                self.suffer(trouble)?;
             }
         }
         Ok(())
@@ -817,7 +696,7 @@ impl<'a> Run<'a> {
     /// A partition was seen to begin at `start`: did everything that went have the age for it?
     fn check_start(&mut self, partition: PartitionId, start: u64) -> Checked {
         let Some(kept_ms) = self.kept_ms(partition) else { return Ok(()) };
-        let wall_ms = self.wall_ms_max.max(self.world.clock.now().wall_ms);
+        let wall_ms = self.world.latest_wall_ms();
         let trimmed = self.trims.get(&partition).copied().unwrap_or(0);
         let Some(ages) = self.ages.get_mut(&partition) else { return Ok(()) };
         while let Some(batch) = ages.first_entry().filter(|batch| *batch.key() < start) {
@@ -845,10 +724,10 @@ impl<'a> Run<'a> {
         if aged.is_empty() {
             return Ok(());
         }
-        let behind_ms = self.wall_ms_max.saturating_sub(self.world.clock.now().wall_ms);
+        let behind_ms = self.world.latest_wall_ms() - self.world.clock.now().wall_ms;
         self.world.clock.jump_wall_ms(behind_ms as i64);
         let wait_ms = KEPT_MS_MAX + self.options.settings.retention_check_ms + RETENTION_SLACK_MS;
-        self.run_until(self.world.clock.us() + wait_ms * 1000)?;
+        self.run_for(wait_ms * 1000)?;
         for (partition, placement) in aged {
             let mut ends = [0; 2];
             for (end, by) in ends.iter_mut().zip([LocateBy::Start, LocateBy::End]) {
@@ -968,9 +847,7 @@ impl<'a> Run<'a> {
     // The end.
 
     fn finish(&mut self) -> Checked {
-        self.world.disk.heal();
-        self.armed_failure = false;
-        self.world.storm_one_in = 0;
+        self.world.heal();
         self.settle()?;
         if let Some(death) = self.options.last_death {
             self.die(death)?;
@@ -1001,25 +878,17 @@ impl<'a> Run<'a> {
 
     /// Until everything is answered and nothing is under way.
     pub(super) fn settle(&mut self) -> Checked {
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            self.run_until(self.world.clock.us() + 1_000)?;
-            let boxes_empty = self.producers.iter().all(|producer| producer.boxes.values().all(Outbox::is_empty));
-            let woken = self.readers.iter().any(|reader| !reader.woken.is_empty());
-            if boxes_empty && self.asked.is_empty() && !woken && self.world.process().idle() {
-                return Ok(());
-            }
-            if self.world.clock.us() > end_us {
-                let left: usize =
-                    self.producers.iter().flat_map(|producer| producer.boxes.values().map(Outbox::len)).sum();
-                let idle = self.world.process().idle();
-                return Err(format!(
-                    "stuck: five minutes after the last fault {left} sends and {} other requests are open, idle {idle}: {:?}",
-                    self.asked.len(),
-                    self.asked.iter().next()
-                ));
-            }
-        }
+        self.wait(1_000, SETTLE_US_MAX, |run| {
+            let sends: usize = run.producers.iter().flat_map(|producer| producer.boxes.values().map(Outbox::len)).sum();
+            let woken = run.readers.iter().any(|reader| !reader.woken.is_empty());
+            let idle = run.world.process().idle();
+            let (open, first) = (run.asked.len(), run.asked.iter().next());
+            (sends > 0 || open > 0 || woken || !idle).then(|| {
+                format!(
+                    "{sends} sends and {open} other requests are open, a watch fired: {woken}, idle: {idle}: {first:?}"
+                )
+            })
+        })
     }
 
     /// A reader that waits at the end waits for nothing that is there.
@@ -1077,18 +946,7 @@ impl<'a> Run<'a> {
         self.answer = None;
         let what = format!("{command:?}");
         self.ask(ADMIN, placement.shard, Asked::Direct, command);
-        let end_us = self.world.clock.us() + SETTLE_US_MAX;
-        loop {
-            self.turn()?;
-            if let Some(reply) = self.answer.take() {
-                return Ok(reply);
-            }
-            let next = self.world.next_due_us().unwrap_or(0).max(self.world.clock.us() + 1);
-            self.world.clock.advance_to(next);
-            if self.world.clock.us() > end_us {
-                return Err(format!("stuck: no answer to {what}"));
-            }
-        }
+        self.await_answer(&what, |run| run.answer.take())
     }
 
     /// Reads a partition from its start to its end, and looks things up in it by time.
@@ -1214,6 +1072,69 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+}
+
+impl Drive for Run<'_> {
+    type Step = Step;
+    const APART: bool = false;
+
+    fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    fn step(&mut self, step: Step) -> Checked {
+        self.carry(step)
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) -> Checked {
+        for output in outputs {
+            match output {
+                Output::Reply { ticket, reply, .. } => self.answered(ticket, reply)?,
+                Output::Wake { holder, watch } => self.woken(holder, watch)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<bool, String> {
+        Ok(self.clients())
+    }
+
+    fn due_after(&self, now_us: u64) -> Option<u64> {
+        let woken = self.readers.iter().flat_map(|reader| reader.woken.iter().map(|(due, _)| *due));
+        let boxes = self.producers.iter().flat_map(|producer| producer.boxes.values().filter_map(Outbox::due_us));
+        woken.chain(boxes).filter(|due| *due > now_us).min()
+    }
+
+    fn died(&mut self, death: Death) {
+        let at_us = self.world.clock.us();
+        self.history.push(at_us, Event::Restart { power_lost: death == Death::Power });
+        for (_, asked) in std::mem::take(&mut self.asked) {
+            match asked {
+                Asked::Read(ReadAsked { op, .. }) => self.history.push(at_us, Event::ReadFail { op }),
+                Asked::Look { op, .. } => self.history.push(at_us, Event::LookFail { op }),
+                Asked::Publish { .. }
+                | Asked::Repeat { .. }
+                | Asked::InitProducer { .. }
+                | Asked::Trim { .. }
+                | Asked::Declare { .. }
+                | Asked::Delete { .. }
+                | Asked::Direct => {}
+            }
+        }
+        for producer in &mut self.producers {
+            producer.asking = false;
+            for outbox in producer.boxes.values_mut() {
+                for op in outbox.disconnected() {
+                    self.history.push(at_us, Event::SendInfo { op });
+                }
+            }
+        }
+        for reader in &mut self.readers {
+            reader.armed.clear();
+            reader.woken.clear();
+        }
     }
 }
 

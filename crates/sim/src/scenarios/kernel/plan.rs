@@ -8,6 +8,8 @@
 use crate::disk::{Knobs, Tear};
 use crate::process::Settings;
 use crate::rng::Rng;
+use crate::scenarios::drive;
+use crate::scenarios::trouble::Trouble;
 use crate::world::Death;
 use head_kafka::coordinator::GroupSettings;
 
@@ -38,12 +40,8 @@ pub struct Options {
     pub floods: bool,
 }
 
-/// One operation, and how long after the one before it.
-#[derive(Clone, Copy, Debug)]
-pub struct Planned {
-    pub gap_us: u64,
-    pub step: Step,
-}
+/// One operation of the plan.
+pub type Planned = drive::Planned<Step>;
 
 /// Numbers are taken modulo what there is.
 #[derive(Clone, Copy, Debug)]
@@ -105,20 +103,8 @@ pub enum Step {
         reader: u32,
     },
     Checkpoint,
-    Idle {
-        ms: u64,
-    },
-    Die {
-        death: Death,
-        after_operations: u64,
-    },
-    Full {
-        ms: u64,
-    },
-    FailSync,
-    WallJump {
-        ms: i64,
-    },
+    /// What the process suffers.
+    Trouble(Trouble),
 }
 
 /// Where a read begins.
@@ -224,7 +210,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let reader = rng.below(u64::from(options.readers)) as u32;
     if rng.below(100) < options.death_percent {
         let death = if rng.percent(options.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Die { death, after_operations: rng.magnitude(7) };
+        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
     }
     match rng.below(100) {
         0..48 => Step::Publish {
@@ -255,12 +241,13 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         }
         87..88 => Step::Leave { reader },
         88..89 => Step::Checkpoint,
-        89..93 => Step::Idle { ms: rng.magnitude(8) },
-        93..94 if options.full_disk => Step::Full { ms: rng.magnitude(8) },
-        94..95 if options.sync_errors => Step::FailSync,
-        95..96 => Step::WallJump { ms: rng.within(0..2000) as i64 - 500 },
+        89..92 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(8) }),
+        92..93 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(11) }),
+        93..94 if options.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
+        94..95 if options.sync_errors => Step::Trouble(Trouble::FailSync),
+        95..96 => Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 }),
         96..98 if options.deletes => Step::Delete { topic },
         98.. => declare(rng, options, topic),
-        _ => Step::Idle { ms: rng.magnitude(3) },
+        _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(3) }),
     }
 }

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What drives a run: time, lives and trouble, in one loop for all scenarios.
+//!
+//! Owns: the order in which process, clients and clock get their turn; starting, dying, starting again; waiting for what must come.
+//! Must not know: who the clients are, what they want, what is right.
+//!
+//! A turn does everything that is due at this moment, until nothing is: the process, then what left it, then the clients. Then the
+//! clock moves to the next moment at which something is due. A process that dies, or whose log fails, is started again in the same
+//! turn. Clients that live within the process (`APART` is false) stand still while it is paused; others go on.
+
+use super::trouble::Trouble;
+use crate::process::Output;
+use crate::world::{Death, Refused, World};
+use std::fmt::Debug;
+
+/// What is wrong, in words, ends the run.
+pub type Checked = Result<(), String>;
+
+/// One operation of a plan, and how long after the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<S> {
+    pub gap_us: u64,
+    pub step: S,
+}
+
+/// What must come does so within five minutes after the last fault.
+pub const SETTLE_US_MAX: u64 = 300_000_000;
+
+/// A scenario at work.
+pub trait Drive {
+    /// Its operations.
+    type Step: Copy + Debug;
+
+    /// Its clients reach the process over connections.
+    const APART: bool;
+
+    fn world(&mut self) -> &mut World;
+
+    /// Carries out one operation.
+    fn step(&mut self, step: Self::Step) -> Checked;
+
+    /// Takes what left the process.
+    fn take(&mut self, outputs: Vec<Output>) -> Checked;
+
+    /// Lets clients do what they can; true if anything was done.
+    fn act(&mut self) -> Result<bool, String>;
+
+    /// When clients do something next, later than now.
+    fn due_after(&self, now_us: u64) -> Option<u64>;
+
+    /// The log has failed, the process ends: what was answered before may still leave.
+    fn last_words(&mut self) {}
+
+    /// The process has died: what that means to the clients.
+    fn died(&mut self, death: Death);
+
+    // What follows is the same for all.
+
+    /// Carries out what is kept of a plan.
+    fn carry_out(&mut self, plan: &[(usize, Planned<Self::Step>)]) -> Checked {
+        for (index, planned) in plan {
+            self.run_for(planned.gap_us)?;
+            self.world().clock.note(30, [*index as u64, 0, 0], format_args!("#{index} {:?}", planned.step));
+            self.step(planned.step)?;
+        }
+        Ok(())
+    }
+
+    /// Does to the process what it is to suffer.
+    fn suffer(&mut self, trouble: Trouble) -> Checked {
+        let now_us = self.world().clock.us();
+        match trouble {
+            Trouble::Die { death, after_operations: 0 } => self.die(death)?,
+            Trouble::Die { death, after_operations } => {
+                self.world().fuse_death = death;
+                self.world().disk.light_fuse(after_operations);
+            }
+            Trouble::Full { ms } => self.world().disk.fill_until(now_us + ms * 1000),
+            Trouble::FailSync => self.world().fail_next_sync(),
+            Trouble::WallJump { ms } => self.world().jump_wall_ms(ms),
+            Trouble::Pause { ms } if Self::APART => self.world().pause_until(now_us + ms * 1000),
+            Trouble::Pause { ms } => {
+                self.world().sightings.saw("process paused");
+                self.world().clock.advance_to(now_us + ms * 1000);
+            }
+            Trouble::Quiet { ms } => self.run_for(ms * 1000)?,
+        }
+        Ok(())
+    }
+
+    /// Starts the process.
+    fn start(&mut self) -> Checked {
+        match self.world().start() {
+            Ok(()) => Ok(()),
+            Err(Refused::Wrong(wrong)) => Err(wrong),
+            Err(Refused::Damage(corrupt)) => Err(format!("refused: {corrupt}")),
+        }
+    }
+
+    /// The process dies, and is started again.
+    fn die(&mut self, death: Death) -> Checked {
+        self.world().die(death);
+        self.begin_again(death)?;
+        self.turn()
+    }
+
+    /// Starts the process after it has died.
+    fn begin_again(&mut self, death: Death) -> Checked {
+        self.died(death);
+        self.start()
+    }
+
+    /// Everything that is due now, until nothing is.
+    fn turn(&mut self) -> Checked {
+        loop {
+            let mut busy = false;
+            if !self.world().paused() {
+                let Some(outputs) = self.world().pump() else {
+                    let death = self.world().fuse_death;
+                    self.begin_again(death)?;
+                    continue;
+                };
+                busy = !outputs.is_empty();
+                self.take(outputs)?;
+                if self.world().failed() {
+                    self.world().sightings.saw("failed sync ended the process");
+                    self.last_words();
+                    self.world().die(Death::Kill);
+                    self.begin_again(Death::Kill)?;
+                    continue;
+                }
+            }
+            busy |= self.act()?;
+            if !busy {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets everything happen up to that moment.
+    fn run_until(&mut self, until_us: u64) -> Checked {
+        loop {
+            self.turn()?;
+            let now_us = self.world().clock.us();
+            let clients = self.due_after(now_us);
+            let next = clients.into_iter().chain(self.world().next_due_us()).min().filter(|next| *next <= until_us);
+            let Some(next) = next else {
+                self.world().clock.advance_to(until_us);
+                return Ok(());
+            };
+            self.world().clock.advance_to(next);
+        }
+    }
+
+    /// Lets everything happen for so long.
+    fn run_for(&mut self, us: u64) -> Checked {
+        let until_us = self.world().clock.us() + us;
+        self.run_until(until_us)
+    }
+
+    /// Goes on, looking every `pace_us`, until nothing is missing any more; what still is after `within_us` is stuck.
+    fn wait(&mut self, pace_us: u64, within_us: u64, missing: impl Fn(&mut Self) -> Option<String>) -> Checked {
+        let end_us = self.world().clock.us() + within_us;
+        loop {
+            self.run_for(pace_us)?;
+            let Some(missing) = missing(self) else { return Ok(()) };
+            if self.world().clock.us() > end_us {
+                return Err(format!("stuck: long after the last fault {missing}"));
+            }
+        }
+    }
+
+    /// Goes on, moment by moment, until there is something to be taken.
+    fn await_answer<T>(&mut self, what: &str, mut taken: impl FnMut(&mut Self) -> Option<T>) -> Result<T, String> {
+        let end_us = self.world().clock.us() + SETTLE_US_MAX;
+        loop {
+            self.turn()?;
+            if let Some(answer) = taken(self) {
+                return Ok(answer);
+            }
+            let soonest_us = self.world().clock.us() + 1;
+            let next = self.world().next_due_us().unwrap_or(0).max(soonest_us);
+            self.world().clock.advance_to(next);
+            if next > end_us {
+                return Err(format!("stuck: no answer to {what}"));
+            }
+        }
+    }
+}
