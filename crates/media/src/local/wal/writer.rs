@@ -6,6 +6,9 @@
 //! A flush goes to one slot. When the first staged frame does not fit behind the last one, the next flush begins a free slot: header
 //! and frames in one write, after everything before is durable. When no slot is free, one is prepared first; if that fails (no
 //! space), frames stay staged and nothing is lost: only a failed write or sync *of frames* poisons the log.
+//!
+//! One free slot is kept back, and a slot is filled only so far that an open can copy it whole behind its own header and proof: so the
+//! next open finds a slot, and sets another one free, also where the disk is full.
 
 use super::frame::{self, FrameHeader, FrameKind, Life, PAGE, Place};
 use super::slot::{CUT_BYTES, How, SlotHeader, SlotPreparation};
@@ -94,14 +97,25 @@ impl<D: Disk> LocalWal<D> {
         self.flight.is_none() && !self.fits_active(needed) && self.free_slot(needed).is_none()
     }
 
+    /// A frame of this size fits behind the last one, and a proof after it.
     fn fits_active(&self, needed: u64) -> bool {
-        self.slots.get(self.active as usize).is_some_and(|slot| self.write_at + needed <= slot.bytes)
+        self.slots.get(self.active as usize).is_some_and(|slot| self.write_at + needed + PAGE <= slot.bytes)
     }
 
-    /// The first free slot with room for a header and a frame.
+    /// The first free slot with room for a header and a frame, if another one is left for the next open. (While the usual number is
+    /// still being prepared, frames do not wait for that.)
     fn free_slot(&self, needed: u64) -> Option<u32> {
-        let fits = |slot: &Slot| slot.usage == Usage::Free && PAGE + needed <= slot.bytes;
-        self.slots.iter().position(fits).map(|slot| slot as u32)
+        let is_free = |slot: &Slot, bytes: u64| slot.usage == Usage::Free && slot.bytes >= bytes;
+        let found = self.slots.iter().position(|slot| is_free(slot, PAGE + needed))?;
+        let kept_bytes = self.slots[found].bytes.min(self.options.slot_bytes);
+        let mut others = self.slots.iter().enumerate().filter(|(number, _)| *number != found);
+        let is_kept = others.any(|(_, slot)| is_free(slot, kept_bytes));
+        (is_kept || self.full_slots().count() < self.options.slot_count as usize).then_some(found as u32)
+    }
+
+    /// Those that the log has for itself, but for what was cut down.
+    fn full_slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|slot| slot.bytes > CUT_BYTES && !matches!(slot.usage, Usage::Lent { .. }))
     }
 
     /// Starts one operation if one can be started.
@@ -137,7 +151,9 @@ impl<D: Disk> LocalWal<D> {
         let mut through = self.durable;
         while let Some((lsn, body)) = self.staged.front() {
             let size = frame::frame_bytes(body.len());
-            if self.write_at + size > room || (frames > 0 && bytes + size > FLUSH_BYTES_MAX) {
+            // A slot that was made for one large frame has no page more.
+            let needed = if self.write_at == PAGE { size } else { size + PAGE };
+            if self.write_at + needed > room || (frames > 0 && bytes + size > FLUSH_BYTES_MAX) {
                 break;
             }
             let (lsn, body) = (*lsn, body.clone());
@@ -159,7 +175,7 @@ impl<D: Disk> LocalWal<D> {
         }
         let mut writer = FrameWriter::default();
         let mut at = self.write_at;
-        if !self.fits_active(PAGE) {
+        if !self.fits_active(0) {
             // A proof is worth a free slot, not the preparing of one.
             let Some(slot) = self.free_slot(PAGE) else { return false };
             at = 0;
@@ -319,9 +335,8 @@ impl<D: Disk> LocalWal<D> {
     /// too many, since lent ones came back: the last of them is cut down, until a slot is wanted again.
     fn wanted_preparation(&self) -> Option<Wanted> {
         let usual = self.options.slot_bytes;
-        let is_full = |slot: &&Slot| slot.bytes > CUT_BYTES && !matches!(slot.usage, Usage::Lent { .. });
-        let there: u64 = self.slots.iter().filter(is_full).map(|slot| slot.bytes).sum();
-        let count = self.slots.iter().filter(is_full).count() as u32;
+        let there: u64 = self.full_slots().map(|slot| slot.bytes).sum();
+        let count = self.full_slots().count() as u32;
         let unprepared = |slots_max: u32, bytes: u64| {
             // Slots made when the tail was smaller count for what they hold, not as one each.
             let room = count < slots_max || there + bytes <= u64::from(slots_max) * usual;
@@ -335,7 +350,8 @@ impl<D: Disk> LocalWal<D> {
         if self.waiting_for_slot() {
             let needed = PAGE + self.staged.front().map_or(0, |(_, body)| frame::frame_bytes(body.len()));
             // A free slot that is too small for a frame of this size grows.
-            if let Some(slot) = self.slots.iter().position(|slot| slot.usage == Usage::Free) {
+            let is_small = |slot: &Slot| slot.usage == Usage::Free && slot.bytes < needed;
+            if let Some(slot) = self.slots.iter().position(is_small) {
                 let exists_to = Some(self.slots[slot].bytes);
                 return Some(Wanted::Slot { slot: slot as u32, bytes: needed.max(usual), exists_to });
             }
@@ -347,7 +363,7 @@ impl<D: Disk> LocalWal<D> {
         let is_ready = |slot: &Slot| slot.usage == Usage::Free && slot.bytes > CUT_BYTES;
         let slots_max = self.options.slot_count_max;
         match self.slots.iter().filter(|slot| is_ready(slot)).count() {
-            0 => unprepared(slots_max, usual),
+            0 | 1 => unprepared(slots_max, usual),
             ready if ready > slots_max as usize => {
                 self.slots.iter().rposition(is_ready).map(|slot| Wanted::CutDown { slot: slot as u32 })
             }
