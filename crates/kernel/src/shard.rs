@@ -171,6 +171,9 @@ pub struct ShardFigures {
     pub spill_failures: u64,
     pub checkpoints: u64,
     pub merges: u64,
+    /// What merges have read of their sources, and in how many reads.
+    pub merge_reads: u64,
+    pub merge_read_bytes: u64,
     pub compactions: u64,
     /// A spill with its checkpoint is under way.
     pub spill_running: bool,

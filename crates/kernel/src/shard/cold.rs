@@ -63,12 +63,15 @@ pub(crate) enum BlobUse {
     SpillClear,
     /// Something that nobody needs any more.
     Delete,
-    /// Blocks of a segment that is merged into another one.
+    /// A piece of a segment that is merged into another one.
     MergeRead {
-        range: BlockRange,
-        joined: bool,
+        segment: u64,
     },
-    /// A piece of that one.
+    /// Blocks of a segment for a compaction.
+    CompactRead {
+        range: BlockRange,
+    },
+    /// A piece of what either makes.
     MergePut,
 }
 
@@ -148,8 +151,10 @@ impl Cold {
 
     /// Merges and reads ahead do not count: what they have begun can be given up at any time.
     pub(super) fn is_idle(&self) -> bool {
-        let may_be_left =
-            |what: &BlobUse| matches!(what, BlobUse::Ahead { .. } | BlobUse::MergeRead { .. } | BlobUse::MergePut);
+        let may_be_left = |what: &BlobUse| {
+            use BlobUse::{Ahead, CompactRead, MergePut, MergeRead};
+            matches!(what, Ahead { .. } | MergeRead { .. } | CompactRead { .. } | MergePut)
+        };
         self.under_way.values().all(may_be_left) && self.waiting.is_empty()
     }
 
@@ -157,7 +162,7 @@ impl Cold {
     pub(crate) fn reads(&self, segment: u64) -> bool {
         let under_way = self.under_way.values().any(|what| match what {
             BlobUse::Fetch(fetch) => fetch.range.segment == segment,
-            BlobUse::Ahead { range, .. } | BlobUse::MergeRead { range, .. } => range.segment == segment,
+            BlobUse::Ahead { range, .. } | BlobUse::CompactRead { range } => range.segment == segment,
             _ => false,
         });
         under_way || self.waiting.iter().any(|fetch| fetch.range.segment == segment)
@@ -299,7 +304,8 @@ impl Shard {
             (BlobUse::SpillClear, BlobDone::Deleted(outcome)) => self.spill_clear_done(now, outcome),
             // What could not be removed is removed at the next start.
             (BlobUse::Delete, BlobDone::Deleted(_)) => {}
-            (BlobUse::MergeRead { range, joined }, BlobDone::Got(got)) => self.merge_read_done(range, joined, got),
+            (BlobUse::MergeRead { segment }, BlobDone::Got(got)) => self.merge_read_done(segment, got),
+            (BlobUse::CompactRead { range }, BlobDone::Got(got)) => self.compaction_read_done(range, got),
             (BlobUse::MergePut, BlobDone::PutPiece(outcome)) => self.merge_put_done(outcome),
             (what, done) => debug_assert!(false, "{what:?} was answered with {done:?}"),
         }

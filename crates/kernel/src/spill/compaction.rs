@@ -15,7 +15,13 @@
 //! Only what is stored is compacted: the memory tail is what Kafka calls the active segment. R is the end of a run, so the partition's
 //! runs below it go whole, though their segments stay as long as other partitions have something in them. After a start
 //! the row ([`Compacted`]) tells which runs of such segments count no more: all of that partition in segments with lower numbers, below R.
-//! Numbers are taken when a job begins and jobs follow one another, so what a later merge makes of the runs has a higher number.
+//! Numbers are taken when a job begins and jobs follow one another, so what a later merge makes of the runs has a higher number. What it
+//! takes over stands as it is until then: a spill beside it only adds runs behind R, and while a merge of its runs rides on that spill's
+//! checkpoint it waits.
+//!
+//! Space: until the checkpoint that names it is durable the new segment stands beside the runs it replaces, so a compaction takes as much
+//! space again as stays of its partition, at most what the partition has stored; one at a time. Where there is none it is given
+//! up, as a merge is, and its runs stay. Afterwards the old runs' bytes are dead; a merge removes them once they are half of a segment.
 //!
 //! What stays: the last record of every key; what is younger than the least lag; a tombstone until `tombstone_ms` after it was
 //! first found to be the last of its key (the batch is stamped then, in bytes that every client reads). The last record before R stays
@@ -76,6 +82,15 @@ pub(crate) struct Compacting {
 enum Pass {
     Noting,
     Copying,
+}
+
+/// Whether a compaction may begin.
+pub(crate) enum Turn {
+    /// This one, of what is in these segments.
+    Begins(Compacting, BTreeSet<u64>),
+    /// The next one's runs are about to be replaced by what rides on the checkpoint under way.
+    Waits,
+    Nothing,
 }
 
 /// What to read next.
@@ -183,8 +198,8 @@ impl Shard {
         }
     }
 
-    /// The next partition's turn: where its compaction begins, and the segments that its runs are in.
-    pub(crate) fn next_compaction(&mut self, now: Now) -> Option<(Compacting, BTreeSet<u64>)> {
+    /// The next partition's turn.
+    pub(crate) fn next_compaction(&mut self, now: Now) -> Turn {
         while let Some(id) = self.compaction.due.pop_front() {
             let Some(partition) = self.state.partitions.get(id) else { continue };
             let Some(settings) = partition.hosted.compaction else { continue };
@@ -192,7 +207,12 @@ impl Shard {
             let Some(Dirty { from, until, replaced }) = dirty(partition, &self.segments, row, now.wall_ms) else {
                 continue;
             };
-            let sources = partition.runs.iter().filter(|run| run.end <= replaced).map(|run| run.segment).collect();
+            let sources: BTreeSet<u64> =
+                partition.runs.iter().filter(|run| run.end <= replaced).map(|run| run.segment).collect();
+            if self.spill.riding().is_some_and(|merged| !merged.sources.is_disjoint(&sources)) {
+                self.compaction.due.push_front(id);
+                return Turn::Waits;
+            }
             let compacting = Compacting {
                 partition: id,
                 from,
@@ -204,9 +224,9 @@ impl Shard {
                 keys: Some(Box::default()),
                 tombstones_due_ms: None,
             };
-            return Some((compacting, sources));
+            return Turn::Begins(compacting, sources);
         }
-        None
+        Turn::Nothing
     }
 
     /// The compaction is durable: its run takes the place of all that it replaces.

@@ -6,14 +6,17 @@
 //! kept.
 //!
 //! ```text
-//! look for the next live blocks of the sources, by partition and offset      (slices)
-//!   -> read them -> check and copy them (Work) -> put what has come together as a piece -> look on
+//! a round: look for the next live blocks of all sources, by partition and offset, until they are `ROUND_BYTES_MAX`      (slices)
+//!   -> read what they are of each source in large pieces, one after another
+//!   -> check and copy them in that order (Work) -> put what has come together as a piece -> the next round
 //! end: footer (Work) -> put the last piece: the new segment is durable
 //! prove that it holds every live run of the sources                          (slices)
 //! ride: the next checkpoint names the new segment and not its sources        (spill/mod.rs)
 //! then, and not before: partitions refer to the new runs, the sources are deleted
 //! ```
-//! One merge at a time, one operation of it at a time: that is its pace, and it never holds more than a read and a part or two.
+//! One merge at a time, one operation of it at a time: that is its pace, and it never holds more than what a round has read, and has
+//! made of it. Sources are sorted as the walk goes, so what a round wants of one stands close together, however many partitions there are:
+//! a round reads about as many pieces as it has sources, or megabytes if those are more.
 //! Whatever goes wrong, the merge is given up and nothing has changed: the sources stay. A source in which something rotten was
 //! found is not merged again in this life. While space is short spills come first: a merged segment goes again as long as no
 //! checkpoint was written down with it, and the next merge waits for some spills.
@@ -23,8 +26,8 @@
 //! them would gain nothing. A source's runs only ever get fewer: no merge begins while a spill's runs are still being handed out, and
 //! none takes what another one, riding on that spill's checkpoint, has copied.
 //!
-//! Its share: load without a pause leaves no moment without a spill, so a merge goes on beside it, but while a spill is under way
-//! it reads at most `SHARE` times what that one spills. That is enough for every size class that a byte passes through; where it is
+//! Its share: load without a pause leaves no moment without a spill, so a merge goes on beside it, as does a compaction, which is a job of the
+//! same kind; the two take turns. While a spill is under way the job reads at most `SHARE` times what that one spills. That is enough for every size class that a byte passes through; where it is
 //! not, segments wait, and a later merge takes up to `SOURCES_MAX` at once, so fewer copies do.
 
 use crate::effect::Effect;
@@ -33,32 +36,43 @@ use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
 use crate::log::partition::RunRef;
 use crate::log::read::{self, BlockRange};
 use crate::shard::{BlobUse, Shard};
-use crate::spill::compaction::{self, Compacting};
+use crate::spill::compaction::{self, Compacting, Turn};
 use crate::spill::segments::{Segments, Usage};
 use crate::spill::work::{
-    CompactCopied, CompactCopy, CompactNote, CompactNoted, MergeCopied, MergeCopy, MergeFinished, Work,
+    CompactCopied, CompactCopy, CompactNote, CompactNoted, MergeCopied, MergeCopy, MergeFinished, MergePiece,
+    MergeRange, Work,
 };
 use bytes::Bytes;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError};
 use model::planted::{Bug, planted};
 use model::{Now, Offset, PartitionId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Segments of one size class that are merged into one; and most that are.
 const FAN_IN: usize = 4;
-const SOURCES_MAX: usize = 16;
+pub(crate) const SOURCES_MAX: usize = 16;
+/// So many of one class wait for no compaction.
+const LATE: usize = 2 * FAN_IN;
 /// Runs of this size on average are large: reading them is sequential.
 const RUN_BYTES_LARGE: u64 = 256 * 1024;
 /// No segment grows beyond this by merging.
 const MERGED_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Dead bytes are worth a copy from here on.
 const DEAD_BYTES_MIN: u64 = 64 * 1024;
-/// Beside a spill, what merges read for each byte that it spills: 128 MiB grow fourfold to 512 MiB and 2 GiB, and one to spare.
+/// Beside a spill, what merges and compactions read for each byte that it spills: 128 MiB grow fourfold to 512 MiB and 2 GiB, and one to spare.
 const SHARE: u64 = 3;
 /// After a merge that found no space, spills that end before the next begins.
 const SPILLS_RESTED: u32 = 8;
+/// What a round reads at most, or one block; ranges are what it remembers of small runs, a hundred bytes and more each.
+const ROUND_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const ROUND_RANGES_MAX: usize = 16 * 1024;
+/// One read of a source, unless a block is larger; and what nobody needs any more and is read along, where a second read would cost
+/// as much.
+const PIECE_BYTES_MAX: u64 = 1024 * 1024;
+const GAP_BYTES_MAX: u64 = 64 * 1024;
 /// Work of one slice.
 const PARTITIONS_A_SLICE: usize = 2_048;
+const RANGES_A_SLICE: usize = 512;
 const RUNS_A_SLICE: usize = 512;
 
 /// See the module.
@@ -69,10 +83,15 @@ pub(crate) struct Merge {
     ready: Option<Merged>,
     /// Something has changed since segments were last looked through.
     look: bool,
-    /// Spills to let pass before that.
+    /// The last job was a merge.
+    is_compactions_turn: bool,
+    /// The next job is a compaction, which waits for what rides on the checkpoint under way.
+    waits: bool,
+    /// Spills to let pass before the next look.
     rest: u32,
-    /// What may still be read while this spill is under way.
-    share_bytes: u64,
+    /// What may still be read while this spill is under way; less than nothing when a round took more than was left, which the next
+    /// spills make up for.
+    share_bytes: i64,
     /// In these something could not be read.
     left_alone: BTreeSet<u64>,
 }
@@ -85,14 +104,55 @@ struct Job {
     stage: Stage,
     /// Where to look on; `None`: all is copied.
     from: Option<(PartitionId, Offset)>,
-    /// Where the last range that was copied ends.
+    /// Where the last range of the round ends, or of the one before.
     copied: Option<(PartitionId, Offset)>,
+    round: Round,
     /// Not here while a computation has it.
     writer: Option<Box<SegmentWriter>>,
     written: u64,
     index: Option<SegmentIndex>,
     /// It is one partition's compaction.
     compacting: Option<Box<Compacting>>,
+}
+
+/// What is read and copied next.
+#[derive(Debug, Default)]
+struct Round {
+    /// In the order in which they are copied.
+    ranges: Vec<MergeRange>,
+    /// What they stand in, in the order in which they were begun; the first of them are read already.
+    pieces: Vec<MergePiece>,
+    read: usize,
+    bytes: u64,
+    /// Of each source, the piece that was begun last.
+    last: BTreeMap<u64, usize>,
+}
+
+impl Round {
+    /// Adds a range: to the last piece of its source, if it stands close behind it.
+    fn push(&mut self, range: BlockRange, joined: bool) {
+        let (at, end) = (range.at(), range.at() + u64::from(range.bytes()));
+        self.bytes += end - at;
+        let last = self.last.get(&range.segment).and_then(|piece| Some((*piece, self.pieces.get_mut(*piece)?)));
+        let piece = match last {
+            Some((number, piece))
+                if piece.end <= at && at - piece.end <= GAP_BYTES_MAX && end - piece.at <= PIECE_BYTES_MAX =>
+            {
+                piece.end = end;
+                number
+            }
+            _ => {
+                self.pieces.push(MergePiece { segment: range.segment, at, end, bytes: Bytes::new() });
+                self.last.insert(range.segment, self.pieces.len() - 1);
+                self.pieces.len() - 1
+            }
+        };
+        self.ranges.push(MergeRange { range, joined, piece });
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= ROUND_BYTES_MAX || self.ranges.len() >= ROUND_RANGES_MAX
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,13 +210,14 @@ impl Merge {
 
     /// A spill of so many bytes begins.
     pub(crate) fn spill_begins(&mut self, bytes: u64) {
-        self.share_bytes = SHARE.saturating_mul(bytes);
+        let share_bytes = i64::try_from(SHARE.saturating_mul(bytes)).unwrap_or(i64::MAX);
+        self.share_bytes = self.share_bytes.min(0).saturating_add(share_bytes);
     }
 
     /// There is more to do for which no event must be waited, if there is a share left.
     pub(crate) fn wants_slice(&self, beside_spill: bool) -> bool {
         self.job.as_ref().is_some_and(|job| match job.stage {
-            Stage::Looking => !beside_spill || self.share_bytes > 0,
+            Stage::Looking => !beside_spill || self.share_bytes > 0 || !job.round.ranges.is_empty(),
             Stage::Proving { .. } => true,
             Stage::Waiting | Stage::PuttingLast => false,
         })
@@ -174,9 +235,10 @@ fn choose(segments: &Segments, is_left_out: impl Fn(u64) -> bool) -> Option<BTre
         .map(|(number, usage)| (usage.live_bytes.max(1).ilog2() / 2, *number, *usage))
         .collect();
     by_class.sort_by_key(|(class, number, _)| (*class, *number));
-    for class in by_class.chunk_by(|(a, _, _), (b, _, _)| a == b) {
+    let classes = by_class.chunk_by(|(a, _, _), (b, _, _)| a == b);
+    for (least, class) in classes.clone().map(|class| (LATE, class)).chain(classes.map(|class| (FAN_IN, class))) {
         let taken = within_bounds(class.iter().map(|(_, number, usage)| (*number, *usage)));
-        if taken.len() >= FAN_IN {
+        if taken.len() >= least {
             return Some(taken);
         }
     }
@@ -214,21 +276,11 @@ impl Shard {
         if self.merge.ready.is_some() || self.spill.is_moving() || self.spill.no_space() {
             return;
         }
-        let looks = std::mem::take(&mut self.merge.look);
-        let riding = self.spill.riding();
-        let is_left_out = |number| {
-            self.merge.left_alone.contains(&number) || riding.is_some_and(|merged| merged.sources.contains(&number))
+        let (sources, compacting) = match self.next_job(now) {
+            Some((sources, compacting)) => (sources, compacting.map(Box::new)),
+            None => return,
         };
-        let merge = if looks { choose(&self.segments, is_left_out) } else { None };
-        let (sources, compacting) = match merge {
-            Some(sources) => (sources, None),
-            // What a compaction takes over must stand as it is until then: none begins beside a spill.
-            None if self.spill.is_under_way() => return,
-            None => match self.next_compaction(now) {
-                Some((compacting, sources)) => (sources, Some(Box::new(compacting))),
-                None => return,
-            },
-        };
+        self.merge.is_compactions_turn = compacting.is_none();
         let number = self.spill.take_segment_number();
         let writer = SegmentWriter::new(self.merge_name(number), self.epoch);
         self.merge.job = Some(Job {
@@ -237,6 +289,7 @@ impl Shard {
             stage: Stage::Looking,
             from: Some((PartitionId(0), Offset(0))),
             copied: None,
+            round: Round::default(),
             writer: Some(Box::new(writer)),
             written: 0,
             index: None,
@@ -245,20 +298,61 @@ impl Shard {
         self.merge_look();
     }
 
+    /// Merges and compactions take turns, as long as there is something to do for both; but `LATE` segments of a class come
+    /// first, because a compaction can be long.
+    fn next_job(&mut self, now: Now) -> Option<(BTreeSet<u64>, Option<Compacting>)> {
+        let compaction = |turn| match turn {
+            Turn::Begins(compacting, sources) => Some((sources, Some(compacting))),
+            Turn::Waits | Turn::Nothing => None,
+        };
+        let riding = self.spill.riding();
+        if self.merge.waits && riding.is_some() {
+            return None;
+        }
+        let is_left_out = |number| {
+            self.merge.left_alone.contains(&number) || riding.is_some_and(|merged| merged.sources.contains(&number))
+        };
+        let merge = if self.merge.look { choose(&self.segments, is_left_out) } else { None };
+        let is_late = merge.as_ref().is_some_and(|sources| sources.len() >= LATE);
+        self.merge.waits = false;
+        if self.merge.is_compactions_turn && !is_late {
+            match self.next_compaction(now) {
+                Turn::Nothing => {}
+                turn => {
+                    // It is the next, or merges would always be there first.
+                    self.merge.waits = matches!(turn, Turn::Waits);
+                    return compaction(turn);
+                }
+            }
+        }
+        self.merge.look = false;
+        if let Some(sources) = merge {
+            return Some((sources, None));
+        }
+        compaction(self.next_compaction(now))
+    }
+
     fn merge_name(&self, number: u64) -> BlobName {
         BlobName { shard: self.config.shard, kind: BlobKind::Segment, number }
     }
 
-    /// Finds the next live blocks of a source and asks for them; or, when there are none, ends the segment.
+    /// Finds the next live blocks of the sources, until they are a round; or, when there are none, ends the segment.
     fn merge_look(&mut self) {
         if self.merge.job.as_ref().is_some_and(|job| job.compacting.is_some()) {
             return self.compaction_look();
         }
-        if self.spill.is_under_way() && self.merge.share_bytes == 0 {
-            return;
-        }
+        // A round that was begun is gone on with, so that its reads are large.
+        let is_share_spent = self.spill.is_under_way() && self.merge.share_bytes <= 0;
+        let ranges_before = self.merge.job.as_ref().map_or(0, |job| job.round.ranges.len());
         for _ in 0..PARTITIONS_A_SLICE {
             let Some(job) = &mut self.merge.job else { return };
+            let is_begun = !job.round.ranges.is_empty();
+            if job.round.is_full() || (job.from.is_none() && is_begun) {
+                return self.merge_read();
+            }
+            if (is_share_spent && !is_begun) || job.round.ranges.len() - ranges_before >= RANGES_A_SLICE {
+                return;
+            }
             let Some((id, offset)) = job.from else { return self.merge_end() };
             let Some(partition) =
                 self.state.partitions.ids_from(id).next().and_then(|id| self.state.partitions.get(id))
@@ -283,23 +377,61 @@ impl Shard {
                 return self.merge_give_up(None);
             };
             let begin = offset.max(run_ref.first);
-            let range = read::blocks_of_run(partition.id, run_ref, index, run, begin, read::COLD_READ_BYTES_MAX);
+            let range = read::blocks_of_run(partition.id, run_ref, index, run, begin, PIECE_BYTES_MAX);
             // Another segment may hold what lies between two runs of the sources; then they stay two, also when a trim has taken
             // that away by now, because its segment may be named for longer. A run that was begun is gone on with.
             let joined = job.copied.is_some_and(|(before, end)| {
                 before == partition.id
                     && (end > run_ref.first || at.checked_sub(1).is_some_and(|at| partition.runs[at].end == end))
             });
-            job.stage = Stage::Waiting;
             job.from = Some((partition.id, range.end));
             job.copied = Some((partition.id, range.end));
-            self.merge.share_bytes = self.merge.share_bytes.saturating_sub(u64::from(range.bytes()));
-            return self.merge_read(range, joined);
+            if self.spill.is_under_way() {
+                self.merge.share_bytes -= i64::from(range.bytes());
+            }
+            job.round.push(range, joined);
         }
+    }
+
+    /// Asks for the next piece of the round; or, when all are there, has them copied.
+    fn merge_read(&mut self) {
+        let Some(job) = &mut self.merge.job else { return };
+        job.stage = Stage::Waiting;
+        if let Some(piece) = job.round.pieces.get(job.round.read) {
+            let (segment, at, len) = (piece.segment, piece.at, (piece.end - piece.at) as u32);
+            self.figures.merge_reads += 1;
+            self.figures.merge_read_bytes += u64::from(len);
+            let op = BlobOp::Get { name: self.merge_name(segment), at, len };
+            return self.start_blob(BlobUse::MergeRead { segment }, op);
+        }
+        let Round { ranges, pieces, .. } = std::mem::take(&mut job.round);
+        let Some(writer) = job.writer.take() else { return self.merge_give_up(None) };
+        self.effects.push_back(Effect::Work(Work::MergeCopy(MergeCopy {
+            writer,
+            shard: self.config.shard,
+            ranges,
+            pieces,
+        })));
+    }
+
+    pub(crate) fn merge_read_done(&mut self, segment: u64, got: Result<Bytes, MediaError>) {
+        let Some(job) = &mut self.merge.job else { return };
+        let next = job.round.read;
+        let Some(piece) = job.round.pieces.get_mut(next).filter(|piece| piece.segment == segment) else { return };
+        let Some(bytes) = got.ok().filter(|bytes| bytes.len() as u64 == piece.end - piece.at) else {
+            return self.merge_give_up(Some(segment));
+        };
+        piece.bytes = bytes;
+        job.round.read += 1;
+        self.merge_read();
     }
 
     /// The same for the next pass, or the next piece, of a compaction.
     fn compaction_look(&mut self) {
+        let beside_spill = self.spill.is_under_way();
+        if beside_spill && self.merge.share_bytes <= 0 {
+            return;
+        }
         let Some(job) = &mut self.merge.job else { return };
         let Some(compacting) = &mut job.compacting else { return };
         let Some(partition) = self.state.partitions.get(compacting.partition) else {
@@ -312,35 +444,29 @@ impl Shard {
             compaction::Next::Blocks(range) => {
                 job.stage = Stage::Waiting;
                 job.from = Some((partition.id, from));
-                self.merge_read(range, true);
+                if beside_spill {
+                    self.merge.share_bytes -= i64::from(range.bytes());
+                }
+                let op = BlobOp::Get { name: self.merge_name(range.segment), at: range.at(), len: range.bytes() };
+                self.start_blob(BlobUse::CompactRead { range }, op);
             }
         }
     }
 
-    fn merge_read(&mut self, range: BlockRange, joined: bool) {
-        let op = BlobOp::Get { name: self.merge_name(range.segment), at: range.at(), len: range.bytes() };
-        self.start_blob(BlobUse::MergeRead { range, joined }, op);
-    }
-
-    pub(crate) fn merge_read_done(&mut self, range: BlockRange, joined: bool, got: Result<Bytes, MediaError>) {
+    pub(crate) fn compaction_read_done(&mut self, range: BlockRange, got: Result<Bytes, MediaError>) {
         let name = self.merge_name(range.segment);
         let Some(job) = &mut self.merge.job else { return };
-        // What could not be read just now may be at the next look, which compaction takes at a pace of its own.
-        let again = job.compacting.is_some() && matches!(&got, Err(error) if !matches!(error, MediaError::Corrupt(_)));
+        let Some(compacting) = &mut job.compacting else { return };
+        // What could not be read just now may be at the next look.
+        let again = matches!(&got, Err(error) if !matches!(error, MediaError::Corrupt(_)));
         let bytes = got.ok().filter(|bytes| bytes.len() == range.bytes() as usize);
         let Some(bytes) = bytes else { return self.merge_give_up((!again).then_some(range.segment)) };
-        let work = if let Some(compacting) = &mut job.compacting {
-            let Some(keys) = compacting.keys.take() else { return self.merge_give_up(None) };
-            if compacting.is_noting() {
-                Work::CompactNote(CompactNote { keys, name, range, bytes, until: compacting.until() })
-            } else {
-                let Some(writer) = job.writer.take() else { return self.merge_give_up(None) };
-                let copy = MergeCopy { writer, name, range, bytes, joined };
-                Work::CompactCopy(CompactCopy { copy, keys, rule: compacting.rule() })
-            }
+        let Some(keys) = compacting.keys.take() else { return self.merge_give_up(None) };
+        let work = if compacting.is_noting() {
+            Work::CompactNote(CompactNote { keys, name, range, bytes, until: compacting.until() })
         } else {
             let Some(writer) = job.writer.take() else { return self.merge_give_up(None) };
-            Work::MergeCopy(MergeCopy { writer, name, range, bytes, joined })
+            Work::CompactCopy(CompactCopy { writer, name, range, bytes, keys, rule: compacting.rule() })
         };
         self.effects.push_back(Effect::Work(work));
     }
@@ -368,11 +494,11 @@ impl Shard {
 
     pub(crate) fn merge_copied(&mut self, done: MergeCopied) {
         let Some(job) = &mut self.merge.job else { return };
-        let MergeCopied { writer, parts, source, outcome } = done;
+        let MergeCopied { writer, parts, rotten } = done;
         job.writer = Some(writer);
-        if outcome.is_err() {
+        if rotten.is_some() {
             self.figures.corrupt_reads += 1;
-            return self.merge_give_up(Some(source));
+            return self.merge_give_up(rotten);
         }
         if parts.is_empty() {
             job.stage = Stage::Looking;

@@ -530,8 +530,8 @@ impl Shard {
     fn end_spill(&mut self) {
         let Some(job) = self.spill.job.take() else { return };
         let shard = self.config.shard;
-        let cold = &self.cold;
-        for number in self.segments.take_dead(&job.segments, |number| cold.reads(number)) {
+        let (cold, merge) = (&self.cold, &self.merge);
+        for number in self.segments.take_dead(&job.segments, |number| cold.reads(number) || merge.reads(number)) {
             self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
         }
         if job.requested {

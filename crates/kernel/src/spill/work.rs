@@ -69,7 +69,11 @@ pub struct CompactNoted {
 /// Blocks to be copied without what is superseded.
 #[derive(Debug)]
 pub struct CompactCopy {
-    pub copy: MergeCopy,
+    pub writer: Box<SegmentWriter>,
+    /// Where they were read from.
+    pub name: BlobName,
+    pub range: BlockRange,
+    pub bytes: Bytes,
     pub keys: Box<Keys>,
     pub rule: Rule,
 }
@@ -83,16 +87,34 @@ pub struct CompactCopied {
     pub tombstones_due_ms: Option<u64>,
 }
 
-/// Blocks of a segment to be copied into another one.
+/// Blocks of segments to be copied into another one.
 #[derive(Debug)]
 pub struct MergeCopy {
     pub writer: Box<SegmentWriter>,
-    /// Where they were read from.
-    pub name: BlobName,
+    /// Whose segments they are.
+    pub shard: ShardId,
+    /// By partition and offset.
+    pub ranges: Vec<MergeRange>,
+    pub pieces: Vec<MergePiece>,
+}
+
+/// Some of them, of one run.
+#[derive(Debug)]
+pub struct MergeRange {
     pub range: BlockRange,
-    pub bytes: Bytes,
     /// They go on with the run of what was copied last.
     pub joined: bool,
+    /// The number of the piece that they stand in.
+    pub piece: usize,
+}
+
+/// What was read of a segment in one go.
+#[derive(Debug)]
+pub struct MergePiece {
+    pub segment: u64,
+    pub at: u64,
+    pub end: u64,
+    pub bytes: Bytes,
 }
 
 /// What became of it.
@@ -101,9 +123,8 @@ pub struct MergeCopied {
     pub writer: Box<SegmentWriter>,
     /// To be put next; often none.
     pub parts: Vec<Bytes>,
-    pub source: u64,
-    /// Damage: nothing of this may be used.
-    pub outcome: Result<(), Corrupt>,
+    /// In this source damage was found: nothing of this may be used.
+    pub rotten: Option<u64>,
 }
 
 /// The end of a merged segment.
@@ -204,12 +225,21 @@ fn build_segment(mut plan: SegmentPlan) -> WorkDone {
 }
 
 fn merge_copy(copy: MergeCopy) -> MergeCopied {
-    let MergeCopy { mut writer, name, range, bytes, joined } = copy;
-    if !joined {
-        writer.end_run();
+    let MergeCopy { mut writer, shard, ranges, pieces } = copy;
+    let mut rotten = None;
+    for MergeRange { range, joined, piece } in &ranges {
+        if !joined {
+            writer.end_run();
+        }
+        let name = BlobName { shard, kind: BlobKind::Segment, number: range.segment };
+        let from = (range.at() - pieces[*piece].at) as usize;
+        let bytes = pieces[*piece].bytes.slice(from..from + range.bytes() as usize);
+        if copy_blocks(&mut writer, name, range, &bytes).is_err() {
+            rotten = Some(range.segment);
+            break;
+        }
     }
-    let outcome = copy_blocks(&mut writer, name, &range, &bytes);
-    MergeCopied { parts: writer.take_parts(), writer, source: range.segment, outcome }
+    MergeCopied { parts: writer.take_parts(), writer, rotten }
 }
 
 /// Only bytes that their checksum proves are copied: damage must not get a new checksum.
@@ -272,17 +302,13 @@ fn compact_note(note: CompactNote) -> CompactNoted {
 }
 
 fn compact_copy(copy: CompactCopy) -> CompactCopied {
-    let CompactCopy { copy, keys, rule } = copy;
-    let MergeCopy { mut writer, name, range, bytes, .. } = copy;
+    let CompactCopy { mut writer, name, range, bytes, keys, rule } = copy;
     let thinned = keys.thin_blocks(&rule, name, &range, &bytes, |batch, header, block_timestamp_ms| {
         push(&mut writer, range.partition, batch, header, block_timestamp_ms);
     });
-    let (tombstones_due_ms, outcome) = match thinned {
-        Ok(due_ms) => (due_ms, Ok(())),
-        Err(corrupt) => (None, Err(corrupt)),
-    };
-    let copied = MergeCopied { parts: writer.take_parts(), writer, source: range.segment, outcome };
-    CompactCopied { copied, keys, tombstones_due_ms }
+    let rotten = thinned.is_err().then_some(range.segment);
+    let copied = MergeCopied { parts: writer.take_parts(), writer, rotten };
+    CompactCopied { copied, keys, tombstones_due_ms: thinned.unwrap_or_default() }
 }
 
 fn encode_checkpoint(mut plan: CheckpointPlan) -> WorkDone {

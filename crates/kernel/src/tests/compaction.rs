@@ -261,6 +261,41 @@ fn an_old_tail_is_spilled_to_be_compacted() {
 }
 
 #[test]
+fn under_load_without_a_pause_it_takes_its_turn_and_so_do_merges() {
+    const SPILLS: u64 = 400;
+    let mut run = Run::new(eager());
+    let mut spills = 0;
+    let mut most = [0; 4];
+    while spills < SPILLS {
+        let value = format!("v{spills}");
+        run.publish(&[(1, &value), (2, &value), ((spills % 100) as u8, &value)], Compression::None);
+        run.system.now.mono_us += CHECK_MS * 100;
+        run.system.now.wall_ms += CHECK_MS / 10;
+        // Asked for while one is under way, the next spill begins in the moment in which that one ends.
+        run.system.checkpoint();
+        run.system.members[0].shard.handle_timeout(run.system.now);
+        // Here a read of one small run takes as long as a spill's write.
+        run.system.sync(usize::MAX);
+        run.system.complete();
+        assert!(run.published.len() == 3 || run.system.members[0].shard.spill.is_under_way(), "there is a pause");
+        let figures = run.system.members[0].shard.figures();
+        spills = figures.spills;
+        let quarter = &mut most[(spills * 4 / (SPILLS + 1)) as usize];
+        *quarter = figures.segment_count.max(*quarter);
+    }
+    let figures = run.system.members[0].shard.figures();
+    assert!(figures.compactions >= 4 && figures.merges >= 20, "{figures:?}");
+    // It grows no more: 800 spills leave 58.
+    assert!(most[3] <= 75, "{most:?} segments");
+    let found = run.read(0);
+    assert!(found.len() < run.published.len() / 2, "{} of {} are left", found.len(), run.published.len());
+    run.check();
+    run.check_at_rest();
+    run.system.crash(0);
+    run.check_at_rest();
+}
+
+#[test]
 fn a_crash_at_any_step_loses_nothing() {
     for count in 0..60 {
         let mut run = Run::new(eager());

@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Merges of segments that something comes in between of, at every step.
 
-use super::system::{Out, System};
+use super::system::{Out, System, ctx};
 use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
 use crate::format::v1::segment::PlacedWriter;
 use crate::log::read::Walk;
 use crate::reply::Reply;
+use crate::spill::merge::SOURCES_MAX;
 use bytes::Bytes;
 use model::batch::{NewRecord, Numbering, build};
 use model::media::{BlobKind, BlobName};
-use model::{Offset, PartitionId, ShardId, TopicId};
+use model::{Offset, PartitionId, ShardId, Ticket, TopicId};
 use std::collections::BTreeSet;
 
 /// More than a merge of these segments takes, with the checkpoint before and after it.
 const STEPS: usize = 60;
 
 fn declared() -> System {
+    declared_with(2)
+}
+
+fn declared_with(partition_count: u32) -> System {
     let mut system = System::new(1, 16 << 20);
     let declare = DeclareTopic {
         topic: TopicId([1; 16]),
         name: "t".into(),
-        partition_count: 2,
+        partition_count,
         settings: TopicSettings { retention_ms: None, ..TopicSettings::default() },
         validate_only: false,
     };
@@ -216,27 +221,56 @@ fn a_merge_that_found_no_space_is_not_begun_again_at_once() {
     assert_ne!(system.members[0].shard.figures().merges, 0);
 }
 
-#[test]
-fn under_load_without_a_pause_small_segments_do_not_pile_up() {
-    const SPILLS: u64 = 400;
-    let mut system = declared();
-    let mut most = 0;
-    let mut published = 0;
-    while system.members[0].shard.figures().spills < SPILLS {
-        publish(&mut system, 0, 1_000);
+/// What load without a pause leaves: the most segments that stood at once in each quarter of so many spills.
+struct Load {
+    system: System,
+    most: [u64; 4],
+    published: u64,
+}
+
+fn load(partition_count: u32, spills: u64) -> Load {
+    let mut system = declared_with(partition_count);
+    let (mut most, mut published) = ([0; 4], 0);
+    let value = Some(vec![b'x'; 100].into());
+    let batch = build(&[NewRecord { value, ..NewRecord::default() }], Numbering::NONE);
+    loop {
+        let figures = system.members[0].shard.figures();
+        if figures.spills == spills {
+            return Load { system, most, published };
+        }
+        let quarter = &mut most[(figures.spills * 4 / spills) as usize];
+        *quarter = figures.segment_count.max(*quarter);
+        for partition in (0..u64::from(partition_count)).map(PartitionId) {
+            let publish = Publish { partition, leader_epoch: None, batch: batch.clone(), origin: Origin::Kafka };
+            let now = system.now;
+            system.members[0].shard.submit(now, &ctx(1), Ticket(2), Command::Publish(publish));
+        }
         published += 1;
         // Asked for while one is under way, the next begins in the moment in which that one ends.
-        system.members[0].shard.request_checkpoint(system.now);
+        system.checkpoint();
+        system.sync(usize::MAX);
         system.complete();
         assert!(published == 1 || system.members[0].shard.spill.is_under_way(), "there is a pause");
-        most = most.max(system.members[0].shard.figures().segment_count);
     }
-    // 16 sources of a merge under way and 16 of one that waits for its checkpoint; what was spilled meanwhile, because here an
-    // operation of a merge takes as long as one of a spill; three of each class. It grows no more: 1,600 spills leave 47.
-    assert!(most <= 60, "{most} segments after {SPILLS} spills");
-    system.pump();
-    system.crash(0);
-    assert_eq!(offsets(&mut system, 0, 0), (0..published).collect::<Vec<u64>>());
+}
+
+#[test]
+fn under_load_without_a_pause_small_segments_do_not_pile_up() {
+    for (partition_count, spills) in [(1, 800), (2, 800), (200, 200)] {
+        let Load { mut system, most, published } = load(partition_count, spills);
+        // 16 sources of a merge under way and 16 of one that waits for its checkpoint; what was spilled meanwhile, because here an
+        // operation of a merge takes as long as one of a spill; three of each class. It grows no more.
+        assert!(most[3] <= 60, "{most:?} segments in {spills} spills of {partition_count} partitions");
+        // A read a source and round, however many runs it has.
+        let figures = system.members[0].shard.figures();
+        let reads_max = figures.merges * SOURCES_MAX as u64 + figures.merge_read_bytes / (1 << 20);
+        assert!(figures.merges > 0 && figures.merge_reads <= reads_max, "{figures:?}");
+        system.pump();
+        system.crash(0);
+        for partition in [0, u64::from(partition_count) - 1] {
+            assert_eq!(offsets(&mut system, partition, 0), (0..published).collect::<Vec<u64>>());
+        }
+    }
 }
 
 #[test]
