@@ -40,13 +40,19 @@ mod timers;
 mod volume;
 mod wal_thread;
 
-/// Small objects come and go on every thread; this allocator keeps them apart by thread and gives memory back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// Buffers up to this size are to be used again (`keep_buffers`): bodies of frames, pieces of segments, what is read of blobs.
+const BUFFER_BYTES_KEPT: usize = 4 * 1024 * 1024;
 
 /// This build's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The system's allocator maps every large block afresh, and pays for each of its pages, until it has seen one of that size come
+/// back: from then on it keeps those for the next (glibc's dynamic threshold for `mmap`; others take no notice). So it is shown one.
+fn keep_buffers() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(BUFFER_BYTES_KEPT)));
+}
+
 fn main() -> std::process::ExitCode {
+    keep_buffers();
     cli::main()
 }

@@ -81,7 +81,7 @@ pub fn run(loaded: &Loaded, ready_fd: Option<u32>) -> Result<u8, String> {
         }
     });
     let metrics = Arc::new(Metrics::default());
-    let tail_bytes_max = settings.memory_tail_bytes_max.unwrap_or((memory_bytes / 8).clamp(4 * MIB, 256 * MIB));
+    let tail_bytes_max = settings.memory_tail_bytes_max.unwrap_or((memory_bytes / 8).clamp(4 * MIB, 64 * MIB));
     let read_ahead_bytes_max = settings.memory_read_ahead_bytes_max.unwrap_or((memory_bytes / 32).min(64 * MIB));
     let mut storage = Storage::open(&StorageSettings {
         mode: settings.storage.clone(),

@@ -152,7 +152,7 @@ settings! {
         "Pairs of group and topic whose lag is on /metrics; beyond, those later by name are left out and counted.";
 
     memory_tail_bytes_max: Option<u64> = "memory.tail_bytes_max", Kind::SizeOrAuto { min: 4 * MIB, max: TIB }, "auto", None,
-        "Memory for records not yet spilled to segments, over all shards; replay after a crash reads this much at most. auto = an eighth of the memory limit, at most 256MiB.";
+        "Memory for records not yet spilled to segments, over all shards; replay after a crash reads this much at most. auto = an eighth of the memory limit, at most 64MiB.";
     memory_request_bytes_max: Option<u64> = "memory.request_bytes_max", Kind::SizeOrAuto { min: MIB, max: TIB }, "auto", None,
         "Memory for requests arriving and answers leaving, over all connections; beyond, connections wait their turn. auto = an eighth of the memory limit.";
 
