@@ -94,6 +94,29 @@ impl Bug {
         Bug::RetentionNeverDue,
     ];
 
+    /// Which of the anomalies that peers have shown it is (their numbers are explained in `docs/reliability.md`); `None`: a promise
+    /// of ours that their list does not know.
+    pub const fn anomaly(self) -> Option<&'static str> {
+        match self {
+            Bug::CheckpointAheadOfData
+            | Bug::TrimTooEarly
+            | Bug::MergeLosesRun
+            | Bug::CompactionLosesLast
+            | Bug::RetentionTakesLive => Some("A1"),
+            Bug::DuplicateAfterRestart | Bug::DedupeWindowLost => Some("A2"),
+            Bug::OffsetReuse => Some("A4"),
+            Bug::AckBeforeDurable => Some("A6"),
+            Bug::ReadBeforeDurable | Bug::RecoveredUnsynced => Some("A7"),
+            Bug::TornFrameAccepted | Bug::StaleFrameAccepted => Some("A8"),
+            Bug::LostSync => Some("A9"),
+            Bug::RottenBlockServed => Some("A10"),
+            Bug::OffsetsLeftOutOfCheckpoint | Bug::FencedCommitAccepted => Some("A29"),
+            Bug::AssignmentGivenTwice | Bug::GenerationReused | Bug::ReplacedMemberHeard => Some("A30"),
+            Bug::KnownOutcomeUnknown | Bug::ValidOffsetOutOfRange => Some("A35"),
+            Bug::TombstoneDroppedEarly | Bug::SupersededKept | Bug::TombstonesKept | Bug::RetentionNeverDue => None,
+        }
+    }
+
     /// The name on command lines: words joined by dashes.
     pub fn name(self) -> String {
         let mut name = String::new();

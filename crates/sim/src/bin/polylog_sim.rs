@@ -306,7 +306,8 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
         }
     };
     let mut missed = 0;
-    println!("{:<24} {:<10} {:>6}  caught by", "bug", "scenario", "seed");
+    // As it stands in docs/reliability.md.
+    println!("| anomaly | planted | scenario | seed | caught by |\n|---|---|---|---|---|");
     for bug in bugs {
         let scenario = scenarios::suited(bug);
         let Some(run) = scenarios::named(scenario) else {
@@ -321,12 +322,12 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
         plant(None);
         match caught {
             Some((seed, failure)) => {
-                let text: String = failure.text.lines().collect::<Vec<_>>().join(" ").chars().take(150).collect();
-                println!("{:<24} {scenario:<10} {seed:>6}  {text}", bug.name());
+                let text: String = failure.text.lines().collect::<Vec<_>>().join(" ").chars().take(100).collect();
+                println!("{}{scenario} | {seed} | {} |", row(bug), text.replace('|', "/"));
             }
             None => {
                 missed += 1;
-                println!("{:<24} {scenario:<10} {:>6}  NOT CAUGHT in {PLANTED_SEEDS_MAX} seeds", bug.name(), "-");
+                println!("{}{scenario} | - | NOT CAUGHT in {PLANTED_SEEDS_MAX} seeds |", row(bug));
             }
         }
     }
@@ -337,6 +338,12 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
         println!("{missed} not caught");
         ExitCode::FAILURE
     }
+}
+
+/// A row of the table begins with its anomaly and its name.
+#[cfg(feature = "planted")]
+fn row(bug: model::planted::Bug) -> String {
+    format!("| {} | {} | ", bug.anomaly().unwrap_or("ours"), bug.name())
 }
 
 /// A bug that needs more seeds than this is not caught.

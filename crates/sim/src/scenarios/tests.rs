@@ -84,3 +84,20 @@ fn a_run_without_some_operations_is_the_same_run_without_them() {
     assert!(!first.trace.is_empty());
     assert_ne!(first.trace_hash, kernel::run(&Setup { keep: None, ..setup }).trace_hash);
 }
+
+#[test]
+fn the_page_on_reliability_has_a_row_for_every_planted_bug_and_no_other() {
+    let page = include_str!("../../../../docs/reliability.md");
+    let (_, table) = page.split_once("<!-- planted -->").expect("the table begins");
+    let (table, _) = table.split_once("<!-- /planted -->").expect("the table ends");
+    let rows: Vec<String> =
+        table.lines().filter(|line| line.starts_with("| A") || line.starts_with("| ours")).map(Into::into).collect();
+    for bug in Bug::ALL {
+        let begin = format!("| {} | {} | {} | ", bug.anomaly().unwrap_or("ours"), bug.name(), suited(bug));
+        assert!(
+            rows.iter().any(|row| row.starts_with(&begin)),
+            "no row begins with {begin:?}: cargo xtask sim --planted"
+        );
+    }
+    assert_eq!(rows.len(), Bug::ALL.len(), "a row for something that is not planted");
+}
