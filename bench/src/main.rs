@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
-//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `rot` (damage at rest is found), `disk` (disks that are full or fail), `kafka` (beside Apache Kafka), `scale`
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `power` (nor when the power goes), `rot` (damage at rest is found), `disk` (disks that are full or fail), `kafka` (beside Apache Kafka), `scale`
 //! (the engine's bounds at size), `floors` (what the machine can do), `design` (models behind decisions). Shared by them: `apart` (namespaces of its own), `fuse` (a disk of ours), `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
@@ -15,6 +15,7 @@ mod fuse;
 mod kafka;
 mod kill;
 mod page;
+mod power;
 mod process;
 mod results;
 mod rot;
@@ -46,6 +47,18 @@ enum Command {
         #[arg(long)]
         seed: Option<u64>,
         /// Switches on a mistake in a broker built with the feature `planted`; the loop must then fail
+        #[arg(long, value_name = "BUG")]
+        planted: Option<String>,
+    },
+    /// The broker in a machine of its own that loses its power under load; then a look for what is lost
+    Power {
+        /// How many cuts
+        #[arg(long, default_value_t = 10)]
+        cuts: u64,
+        /// Decides moments, sizes and what an unflushed disk keeps [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Switches on a mistake in a broker built with the feature `planted`; its loss must be seen in nine of ten cuts
         #[arg(long, value_name = "BUG")]
         planted: Option<String>,
     },
@@ -132,6 +145,13 @@ fn run(arguments: Arguments) -> Result<bool, String> {
     match arguments.command {
         Command::Kill { rounds, seed, planted } => kill::run(&kill::KillPlan {
             rounds,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            planted,
+            folder: root.join("target").join("torture"),
+        }),
+        Command::Power { cuts, seed, planted } => power::run(&power::PowerPlan {
+            cuts,
             seed: seed.unwrap_or_else(clock_seed),
             program,
             planted,

@@ -7,6 +7,7 @@
 use crate::wire::Connection;
 use sim::history::{Event, History, Op};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ pub struct Shared {
     moved: Condvar,
     begin: Instant,
     refusals: Mutex<Vec<String>>,
+    acked_batches: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,6 +51,7 @@ impl Shared {
             moved: Condvar::new(),
             begin,
             refusals: Mutex::default(),
+            acked_batches: AtomicU64::new(0),
         }
     }
 
@@ -56,12 +59,22 @@ impl Shared {
     pub fn record(&self, events: impl FnOnce(&mut dyn FnMut(Event))) {
         let mut history = lock(&self.history);
         let at_us = self.begin.elapsed().as_micros() as u64;
-        events(&mut |event| history.push(at_us, event));
+        events(&mut |event| {
+            if let Event::SendOk { .. } = event {
+                self.acked_batches.fetch_add(1, Ordering::Relaxed);
+            }
+            history.push(at_us, event);
+        });
     }
 
     /// A number for a new operation.
     pub fn next_op(&self) -> Op {
         lock(&self.history).next_op()
+    }
+
+    /// How many batches were acknowledged so far: a measure of the load that does not depend on the machine.
+    pub fn acked_batches(&self) -> u64 {
+        self.acked_batches.load(Ordering::Relaxed)
     }
 
     /// An answer that no correct broker gives, in words.

@@ -43,14 +43,16 @@ fn good(lsns: std::ops::RangeInclusive<u64>) -> Vec<(Lsn, Bytes)> {
 
 #[test]
 fn every_planted_bug_of_the_medium_shows() {
-    // A lost sync on a disk that loses power.
-    let disk = TestDisk::new();
-    let (mut wal, _) = LocalWal::open(disk.clone(), options(), Lsn(1)).unwrap();
-    plant(Some(Bug::LostSync));
-    assert_eq!(append(&mut wal, 1), [WalDone::Durable { through: Lsn(1) }]);
-    plant(None);
-    disk.cut_power(|_| 0);
-    assert_eq!(reopened(&disk, 1), Ok(vec![]), "acknowledged and lost");
+    // A lost sync, or one left out, on a disk that loses power.
+    for bug in [Bug::LostSync, Bug::SyncLeftOut] {
+        let disk = TestDisk::new();
+        let (mut wal, _) = LocalWal::open(disk.clone(), options(), Lsn(1)).unwrap();
+        plant(Some(bug));
+        assert_eq!(append(&mut wal, 1), [WalDone::Durable { through: Lsn(1) }]);
+        plant(None);
+        disk.cut_power(|_| 0);
+        assert_eq!(reopened(&disk, 1), Ok(vec![]), "acknowledged and lost");
+    }
 
     // A lost sync on the real disk: lost when the process dies, here when its handle is dropped.
     let dir = TempDir::new();

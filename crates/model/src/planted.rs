@@ -11,6 +11,8 @@
 pub enum Bug {
     /// A flush reports done though its bytes were never synced.
     LostSync = 1,
+    /// A flush reports done when its bytes are written, and never syncs them: a killed process loses nothing, a power cut does.
+    SyncLeftOut,
     /// Recovery accepts a frame whose bytes are not all there.
     TornFrameAccepted,
     /// Recovery accepts a frame left over from a slot's earlier life.
@@ -65,8 +67,9 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 27] = [
         Bug::LostSync,
+        Bug::SyncLeftOut,
         Bug::TornFrameAccepted,
         Bug::StaleFrameAccepted,
         Bug::AckBeforeDurable,
@@ -108,7 +111,7 @@ impl Bug {
             Bug::AckBeforeDurable => Some("A6"),
             Bug::ReadBeforeDurable | Bug::RecoveredUnsynced => Some("A7"),
             Bug::TornFrameAccepted | Bug::StaleFrameAccepted => Some("A8"),
-            Bug::LostSync => Some("A9"),
+            Bug::LostSync | Bug::SyncLeftOut => Some("A9"),
             Bug::RottenBlockServed => Some("A10"),
             Bug::OffsetsLeftOutOfCheckpoint | Bug::FencedCommitAccepted => Some("A29"),
             Bug::AssignmentGivenTwice | Bug::GenerationReused | Bug::ReplacedMemberHeard => Some("A30"),

@@ -30,6 +30,7 @@ cargo xtask COMMAND
   tidy                                the repository's own rules
   sim [ARGS]                          the simulator (cargo xtask sim --help)
   torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
+  torture power --cuts N [ARGS]       power cuts of a machine (QEMU) under load, then look for what is lost
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
   torture disk [--rounds N] [--only PART]
                                       disks that are full, fail, tear, stall, forget and lose their power (as root)

@@ -43,6 +43,7 @@ const STEPS: &[Step] = &[
     step(10, "sim rot --seeds 10000"),
     step(5, "sim meta --seeds 10000"),
     step(10, "torture kill --rounds 200"),
+    step(5, "torture power --cuts 10"),
     step(15, "torture rot --count 1000"),
     step(60, "fuzz --seconds 600"),
     step(25, "mutants --count 10"),

@@ -283,7 +283,8 @@ impl<D: Disk> LocalWal<D> {
             let why = error.to_string();
             return self.fail(MediaError::Io { name: file.to_string(), why });
         }
-        if flight.stage == FlightStage::Writing && !planted(Bug::LostSync) {
+        let left_out = planted(Bug::LostSync) || planted(Bug::SyncLeftOut);
+        if flight.stage == FlightStage::Writing && !left_out {
             let tag = self.tag();
             self.flight = Some(Flight { tag, stage: FlightStage::Syncing, ..flight });
             self.disk.submit(tag, DiskOp::Sync { file });
