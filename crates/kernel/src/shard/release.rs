@@ -155,12 +155,14 @@ impl Shard {
                 self.wake_all(partition);
             }
         }
+        // Before the answers: who reads after somebody was told of a record must find it, also a session that has been told by nobody yet
+        // that there is something to ask for.
+        self.flush_wakes();
         while self.release.waiting.front().is_some_and(|waiting| waiting.after <= through)
             && let Some(waiting) = self.release.waiting.pop_front()
         {
             self.effects.push_back(waiting.what.effect());
         }
-        self.flush_wakes();
         self.spill_step();
     }
 
