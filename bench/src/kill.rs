@@ -17,6 +17,7 @@ pub mod load;
 pub mod reader;
 pub mod sender;
 pub mod shared;
+pub mod verdict;
 
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
 use crate::wire::{Code, Connection, WireError, now_ms};
@@ -30,13 +31,13 @@ use sim::value;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use verdict::{percentile, show};
 
 /// After so many rounds everything is read and judged.
 const STRETCH_ROUNDS_MAX: u64 = 25;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The kill falls into this range after the broker's first answer.
 const LOAD_MS: std::ops::Range<u64> = 80..1_100;
-const VIOLATIONS_SHOWN_MAX: usize = 12;
 
 /// What to do.
 pub struct KillPlan {
@@ -82,12 +83,6 @@ impl Verdict {
     fn clean(&self) -> bool {
         self.lost + self.duplicated + self.moved + self.reordered + self.back + self.refused == 0
     }
-
-    fn percentile(&self, part: f64) -> f64 {
-        let mut sorted = self.restart_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted.get((sorted.len().saturating_sub(1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
-    }
 }
 
 /// Runs all rounds and prints the verdict as the last line. True when nothing was wrong.
@@ -121,8 +116,8 @@ pub fn run(plan: &KillPlan) -> Result<bool, String> {
         verdict.reordered,
         verdict.commits,
         verdict.back,
-        verdict.percentile(0.5),
-        verdict.percentile(0.99)
+        percentile(&verdict.restart_ms, 0.5),
+        percentile(&verdict.restart_ms, 0.99)
     );
     Ok(verdict.clean())
 }
@@ -187,18 +182,6 @@ fn run_group(plan: &KillPlan, index: u64, group: &Group, rounds: u64, verdict: &
         }
     }
     fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))
-}
-
-fn show(report: &Report, refusals: &[String]) {
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  {violation}");
-    }
-    for refusal in refusals.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  refused without reason: {refusal}");
-    }
-    if refusals.len() > VIOLATIONS_SHOWN_MAX {
-        println!("  … {} refusals in all", refusals.len());
-    }
 }
 
 struct GroupRun {

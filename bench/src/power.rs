@@ -19,6 +19,7 @@ mod image;
 use crate::broker::SMALL_SETTINGS;
 use crate::kill::load;
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
+use crate::kill::verdict::{percentile, show};
 use crate::wire::{Code, Connection, LATEST, WireError};
 use guest::{Guest, GuestPlan};
 use sim::checker::{self, Report};
@@ -40,7 +41,6 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// One time in so many the broker is killed and serves again before the cut.
 const KILL_ONE_IN: u64 = 3;
 const DISK_BYTES: u64 = 4 << 30;
-const VIOLATIONS_SHOWN_MAX: usize = 12;
 
 /// What to do.
 pub struct PowerPlan {
@@ -105,12 +105,6 @@ impl Verdict {
         self.back += report.back();
         self.refused += refusals.len() as u64;
     }
-}
-
-fn percentile(of: &[f64], part: f64) -> f64 {
-    let mut sorted = of.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get((sorted.len().saturating_sub(1) as f64 * part).round() as usize).copied().unwrap_or(0.0)
 }
 
 /// Runs all cuts and prints the verdict as the last line. True when nothing was wrong, or, with a planted bug, when the rig saw it.
@@ -236,15 +230,6 @@ fn control(
     }
     println!("{bug} planted: records were lost, and seen to be, in {seen} of {} cuts", plan.cuts);
     Ok(seen * 10 >= plan.cuts * 9)
-}
-
-fn show(report: &Report, refusals: &[String]) {
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  {violation}");
-    }
-    for refusal in refusals.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  refused without reason: {refusal}");
-    }
 }
 
 /// One machine from its first boot to the verdict after its last cut. A verdict that is not clean leaves `evidence` behind.
