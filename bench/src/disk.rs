@@ -13,11 +13,10 @@ mod faults;
 mod full;
 
 use crate::apart::{self, Apart};
+use crate::kill::verdict::show;
 use sim::checker::Report;
 use std::fs;
 use std::path::PathBuf;
-
-const VIOLATIONS_SHOWN_MAX: usize = 12;
 
 /// What to do.
 pub struct DiskPlan {
@@ -82,11 +81,6 @@ pub fn tell(what: &str, report: &Report, refusals: &[String]) -> bool {
         report.back(),
         if good { "" } else { ": WRONG" }
     );
-    for violation in report.violations.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  {violation}");
-    }
-    for refusal in refusals.iter().take(VIOLATIONS_SHOWN_MAX) {
-        println!("  refused without reason: {refusal}");
-    }
+    show(report, refusals);
     good
 }
