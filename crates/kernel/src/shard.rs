@@ -524,6 +524,8 @@ impl Shard {
         match done {
             WalDone::Durable { through } => self.durable(through),
             WalDone::Failed(error) => self.fail(error),
+            // Not asked for yet.
+            WalDone::Lent { .. } => {}
         }
     }
 

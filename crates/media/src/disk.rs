@@ -201,6 +201,7 @@ impl fmt::Display for DirName {
             DirName::Wal(shard) => write!(f, "wal/{:02}", shard.0),
             DirName::Blobs(shard, BlobKind::Segment) => write!(f, "seg/{:02}", shard.0),
             DirName::Blobs(shard, BlobKind::Checkpoint) => write!(f, "ckpt/{:02}", shard.0),
+            DirName::Blobs(shard, BlobKind::Slot) => DirName::Wal(*shard).fmt(f),
         }
     }
 }

@@ -122,7 +122,9 @@ impl Wal for MemoryWal {
                     log.frames = log.frames.split_off(&below);
                 }
             }
-            WalOp::Settle => {}
+            WalOp::Settle | WalOp::GiveBack { .. } => {}
+            // Frames are no files here.
+            WalOp::Lend { .. } => self.done.push_back(WalDone::Lent { slots: Vec::new() }),
         }
     }
 
@@ -188,6 +190,9 @@ impl MemoryBlobs {
 
 impl Blobs for MemoryBlobs {
     fn submit(&mut self, tag: BlobTag, op: BlobOp) {
+        if let Some(refusal) = op.refusal() {
+            return self.done.push_back((tag, refusal));
+        }
         let done = match op {
             BlobOp::Put { name, parts } => BlobDone::Put(self.put(name, parts)),
             BlobOp::PutPiece { name, at, parts, is_last } => {

@@ -32,6 +32,11 @@ pub enum WalOp {
     /// Nothing more will come for a while: the log MAY write an empty proof frame, so that the last frame, should it rot, is
     /// known to have been durable. It takes no number and is never seen by a reader.
     Settle,
+    /// Lends files of the log to whoever goes on serving their bytes: those that are written for good and all of whose frames are
+    /// below `below`. A log MAY lend nothing. MUST NOT be submitted before the frames below `below` are durable.
+    Lend { below: Lsn },
+    /// Takes a lent file back. MUST NOT be submitted while anybody reads it or anything durable names it.
+    GiveBack { slot: u32 },
 }
 
 /// What became of it.
@@ -42,6 +47,17 @@ pub enum WalDone {
     /// A write or sync failed. Nothing after the last `Durable` is known; the log MUST take nothing more and answers every later
     /// append with this again.
     Failed(MediaError),
+    /// The answer to [`WalOp::Lend`], exactly one to each, in their order. Each body stands in its file as it was appended, and does
+    /// so until the file is given back: the log MUST NOT write to it, whatever is trimmed.
+    Lent { slots: Vec<LentSlot> },
+}
+
+/// A file of the log that is lent: its frames, ascending, and where in the file the body of each begins. Its bytes are read as those
+/// of a [`BlobKind::Slot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LentSlot {
+    pub slot: u32,
+    pub frames: Vec<(Lsn, u64)>,
 }
 
 /// What a log found when it was opened.
@@ -59,7 +75,7 @@ pub struct WalOpened {
     pub torn_at: Option<(String, u64)>,
 }
 
-/// Immutable named byte strings.
+/// Immutable named byte strings. A [`BlobKind::Slot`] is there to be read: what would make, list or remove one MUST be refused.
 pub trait Blobs {
     /// Takes an operation; `tag` comes back with its outcome.
     fn submit(&mut self, tag: BlobTag, op: BlobOp);
@@ -91,15 +107,38 @@ pub enum BlobKind {
     Segment,
     /// `ckpt/<shard>/<number>`: state at one position of the log.
     Checkpoint,
+    /// `wal/<shard>/<number>`: a file that the log has lent. Only [`BlobOp::Get`] is for it: it is made by the log and goes back to it.
+    Slot,
+}
+
+impl BlobOp {
+    /// The answer to an operation that is not for blobs of this kind; `None`: it is for them.
+    pub fn refusal(&self) -> Option<BlobDone> {
+        let refused = |name: &dyn fmt::Display| {
+            let why = "a file of the log can only be read as a blob".into();
+            MediaError::Io { name: name.to_string(), why }
+        };
+        let is_slot = |name: &BlobName| name.kind == BlobKind::Slot;
+        match self {
+            BlobOp::Put { name, .. } if is_slot(name) => Some(BlobDone::Put(Err(refused(name)))),
+            BlobOp::PutPiece { name, .. } if is_slot(name) => Some(BlobDone::PutPiece(Err(refused(name)))),
+            BlobOp::Delete { name } if is_slot(name) => Some(BlobDone::Deleted(Err(refused(name)))),
+            BlobOp::List { shard, kind: BlobKind::Slot } => {
+                Some(BlobDone::Listed(Err(refused(&format_args!("wal/{:02}", shard.0)))))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for BlobName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            BlobKind::Segment => "seg",
-            BlobKind::Checkpoint => "ckpt",
-        };
-        write!(f, "{kind}/{:02}/{:012}", self.shard.0, self.number)
+        let (shard, number) = (self.shard.0, self.number);
+        match self.kind {
+            BlobKind::Segment => write!(f, "seg/{shard:02}/{number:012}"),
+            BlobKind::Checkpoint => write!(f, "ckpt/{shard:02}/{number:012}"),
+            BlobKind::Slot => write!(f, "wal/{shard:02}/{number:04}"),
+        }
     }
 }
 

@@ -221,6 +221,8 @@ fn making(kind: BlobKind) -> Making {
     match kind {
         BlobKind::Segment => Making::Segment,
         BlobKind::Checkpoint => Making::Checkpoint,
+        // The log makes its own: this is refused.
+        BlobKind::Slot => Making::Segment,
     }
 }
 

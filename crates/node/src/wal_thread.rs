@@ -191,6 +191,7 @@ impl Lane {
                     self.failed = true;
                     self.appended.clear();
                 }
+                WalDone::Lent { .. } => {}
             }
             if let Some(cell) = node.shard(self.shard) {
                 cell.send(node, Mail::Wal(done));

@@ -181,7 +181,8 @@ impl Shards {
                 member.shard.handle_wal(now, WalDone::Durable { through: lsn });
             }
             Effect::Wal(WalOp::Trim { below }) => member.frames.retain(|frame| frame.0 >= below),
-            Effect::Wal(WalOp::Settle) => {}
+            Effect::Wal(WalOp::Settle | WalOp::GiveBack { .. }) => {}
+            Effect::Wal(WalOp::Lend { .. }) => member.shard.handle_wal(now, WalDone::Lent { slots: Vec::new() }),
             Effect::Blob(tag, op) => {
                 member.blobs.submit(tag, op);
                 let (tag, done) = member.blobs.wait_done();

@@ -229,6 +229,10 @@ impl System {
                     }
                 }
                 Effect::Wal(WalOp::Settle) => member.wal.settles += 1,
+                Effect::Wal(WalOp::Lend { .. }) => {
+                    member.shard.handle_wal(self.now, WalDone::Lent { slots: Vec::new() });
+                }
+                Effect::Wal(WalOp::GiveBack { .. }) => {}
                 Effect::Blob(tag, op) => member.blobs.submit(tag, op),
                 Effect::Blocks(tag, read) => member.blobs.submit(tag, read.op()),
                 Effect::Work(work) => member.work.push_back(work),

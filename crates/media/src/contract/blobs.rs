@@ -18,6 +18,7 @@ pub fn blobs_suite<B: Blobs>(mut fresh: impl FnMut() -> B) {
     blobs_of_every_shape_come_back(&mut fresh());
     pieces_make_a_blob_with_the_last(&mut fresh());
     a_blob_begun_in_pieces_can_be_given_up(&mut fresh());
+    files_of_the_log_can_only_be_read(&mut fresh());
 }
 
 /// A name of shard 0.
@@ -189,4 +190,23 @@ fn blobs_of_every_shape_come_back(blobs: &mut impl Blobs) {
     let many: Vec<&[u8]> = large[..30_000].chunks(9).collect();
     put(blobs, segment(3), &many).unwrap();
     assert_eq!(get(blobs, segment(3), 0, 30_000).unwrap(), &large[..30_000]);
+}
+
+fn files_of_the_log_can_only_be_read(blobs: &mut impl Blobs) {
+    let shard = ShardId(0);
+    let refused = |error: MediaError| assert!(matches!(error, MediaError::Io { .. }), "{error}");
+    for number in [0, 9, u64::MAX] {
+        let name = BlobName { shard, kind: BlobKind::Slot, number };
+        refused(put(blobs, name, &[b"x"]).unwrap_err());
+        refused(put_piece(blobs, name, 0, &[b"x"], true).unwrap_err());
+        match run(blobs, BlobOp::Delete { name }) {
+            BlobDone::Deleted(outcome) => refused(outcome.unwrap_err()),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(get(blobs, name, 0, 1), Err(MediaError::Missing { .. })));
+    }
+    match run(blobs, BlobOp::List { shard, kind: BlobKind::Slot }) {
+        BlobDone::Listed(outcome) => refused(outcome.unwrap_err()),
+        other => panic!("{other:?}"),
+    }
 }

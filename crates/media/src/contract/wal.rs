@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use model::Lsn;
-use model::media::{Wal, WalDone, WalOp, WalOpened};
+use model::media::{LentSlot, Wal, WalDone, WalOp, WalOpened};
 
 /// Polls without an outcome after which a case gives up.
 const POLLS_MAX: u32 = 100_000;
@@ -26,6 +26,7 @@ pub fn wal_suite<M: WalMedium>(mut fresh: impl FnMut() -> M) {
     settling_is_never_seen(&mut fresh());
     frames_of_every_size_come_back(&mut fresh());
     a_number_out_of_order_ends_the_log(&mut fresh());
+    every_lend_is_answered_once_and_in_order(&mut fresh());
 }
 
 /// A body that tells its number.
@@ -52,7 +53,7 @@ fn wait(wal: &mut impl Wal, through: u64) {
                 assert!(now.0 <= through, "frame {now} was never appended");
                 last = now.0;
             }
-            Some(WalDone::Failed(error)) => panic!("the log failed: {error}"),
+            Some(other) => panic!("{other:?}"),
             None if last >= through => return,
             None => {}
         }
@@ -214,7 +215,7 @@ fn a_number_out_of_order_ends_the_log(medium: &mut impl WalMedium) {
         for _ in 0..50 {
             match wal.poll_done() {
                 Some(WalDone::Failed(_)) => failures += 1,
-                Some(WalDone::Durable { through }) => panic!("frame {through} durable after a failure"),
+                Some(other) => panic!("after a failure: {other:?}"),
                 None => {}
             }
         }
@@ -222,4 +223,37 @@ fn a_number_out_of_order_ends_the_log(medium: &mut impl WalMedium) {
     assert_eq!(failures, 3, "every append after the failure is answered with it");
     drop(wal);
     check(&medium.open(Lsn(1)).1, 1, 1, 10);
+}
+
+fn every_lend_is_answered_once_and_in_order(medium: &mut impl WalMedium) {
+    let (mut wal, _) = medium.open(Lsn(1));
+    let mut last = 0;
+    for round in 0..30 {
+        append(&mut wal, last + 1, 9000);
+        last += 1;
+        wait(&mut wal, last);
+        for _ in 0..round % 3 {
+            wal.submit(WalOp::Lend { below: Lsn(last) });
+        }
+        append(&mut wal, last + 1, 9000);
+        let mut answers = 0;
+        let mut durable = false;
+        for _ in 0..POLLS_MAX {
+            match wal.poll_done() {
+                Some(WalDone::Lent { slots }) => {
+                    assert!(!durable, "it was asked before the frame was appended");
+                    assert!(slots.iter().flat_map(|slot| &slot.frames).all(|(lsn, _)| lsn.0 < last));
+                    answers += 1;
+                    slots.into_iter().for_each(|LentSlot { slot, .. }| wal.submit(WalOp::GiveBack { slot }));
+                }
+                Some(WalDone::Durable { through }) => durable = through.0 == last + 1,
+                Some(other) => panic!("{other:?}"),
+                None if durable => break,
+                None => {}
+            }
+        }
+        assert_eq!(answers, round % 3);
+        last += 1;
+        wal.submit(WalOp::Trim { below: Lsn(last) });
+    }
 }

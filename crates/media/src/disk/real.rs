@@ -448,6 +448,8 @@ fn parse(dir: DirName, name: &str) -> Option<FileName> {
             Some(slot) => FileName::WalSlotNew { shard, slot: slot.parse().ok()? },
             None => FileName::WalSlot { shard, slot: name.parse().ok()? },
         },
+        // The log's own directory: no blob is made there.
+        DirName::Blobs(_, BlobKind::Slot) => return None,
         DirName::Blobs(shard, kind) => match name.strip_suffix(".tmp") {
             Some(number) => FileName::BlobTmp(blob(shard, kind, number)?),
             None => FileName::Blob(blob(shard, kind, name)?),

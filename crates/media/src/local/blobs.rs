@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Blobs as files: `seg/<shard>/<number>`, `ckpt/<shard>/<number>`.
+//! Blobs as files: `seg/<shard>/<number>`, `ckpt/<shard>/<number>`; to be read only, `wal/<shard>/<slot>`.
 //!
 //! Put = a temporary file, written in steps, synced, renamed, the directory synced: a blob under its own name is whole and durable, or
 //! it is not there. A put in pieces is the same, waited for between its writes. What a crash leaves behind ends in `.tmp` and is removed at the next start (`clean_tmp`).
@@ -283,8 +283,20 @@ impl<D: Disk> LocalBlobs<D> {
     }
 }
 
+/// The file to read. One of the log is the log's own, by the same name: what has it open is closed for both when another takes its
+/// place.
+fn file_of(name: BlobName) -> Option<FileName> {
+    match name.kind {
+        BlobKind::Segment | BlobKind::Checkpoint => Some(FileName::Blob(name)),
+        BlobKind::Slot => Some(FileName::WalSlot { shard: name.shard, slot: u32::try_from(name.number).ok()? }),
+    }
+}
+
 impl<D: Disk> Blobs for LocalBlobs<D> {
     fn submit(&mut self, tag: BlobTag, op: BlobOp) {
+        if let Some(refusal) = op.refusal() {
+            return self.finish(tag, refusal);
+        }
         match op {
             BlobOp::Put { name, .. } if self.being_put(name) => {
                 self.finish(tag, BlobDone::Put(Err(MediaError::Exists { name: name.to_string() })));
@@ -301,8 +313,10 @@ impl<D: Disk> Blobs for LocalBlobs<D> {
                 self.start(tag, Step::Look(put), DiskOp::ReadAt { file: FileName::Blob(name), at: 0, len: 0 });
             }
             BlobOp::Get { name, at, len } => {
-                let op = DiskOp::ReadAt { file: FileName::Blob(name), at, len };
-                self.start(tag, Step::Get { name, at, len }, op);
+                let Some(file) = file_of(name) else {
+                    return self.finish(tag, BlobDone::Got(Err(MediaError::Missing { name: name.to_string() })));
+                };
+                self.start(tag, Step::Get { name, at, len }, DiskOp::ReadAt { file, at, len });
             }
             BlobOp::List { shard, kind } => {
                 let op = DiskOp::List { dir: DirName::Blobs(shard, kind) };

@@ -101,6 +101,7 @@ fn check_shard(directory: &Directory, shard: ShardId, report: &mut FsckReport) -
         cluster_id: directory.cluster_id,
         from,
         may_be_new: !directory.made && from == model::Lsn(1),
+        lent: &BTreeSet::new(),
     };
     let log = match survey(&mut disk, question) {
         Ok(log) => Some(log),

@@ -58,7 +58,7 @@ pub fn run(path: &Path) -> Result<Inspected, CannotRun> {
         None if let Some(name) = placed => placed_segment(&mut source, name).map_err(cannot)?,
         None if start.starts_with(b"PLWS") => log_slot(&mut source).map_err(cannot)?,
         None if start.starts_with(b"PLID") => identity(&start),
-        None => unknown(&start, length),
+        None | Some(BlobKind::Slot) => unknown(&start, length),
     };
     inspected.text = format!("{}: {}, {}\n{}", path.display(), inspected.kind, bytes(length), inspected.text);
     inspected.json["file"] = json!(path.display().to_string());

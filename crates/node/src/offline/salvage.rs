@@ -179,7 +179,8 @@ impl OneShard {
             certain_highest = loaded.number.unwrap_or(0);
             certain.extend(loaded.chain);
             let (shard, cluster_id, from) = (self.shard, directory.cluster_id, loaded.lsn.next());
-            let question = Question { shard, cluster_id, from, may_be_new: !directory.made && from == Lsn(1) };
+            let lent = &BTreeSet::new();
+            let question = Question { shard, cluster_id, from, may_be_new: !directory.made && from == Lsn(1), lent };
             if let Some(passed) = loaded.passed_over
                 && survey(disk, question).is_ok()
             {
@@ -341,7 +342,8 @@ impl OneShard {
     ) -> Result<(), CannotRun> {
         let dir = DirName::Wal(self.shard);
         self.read_epochs(disk, dir)?;
-        let question = Question { shard: self.shard, cluster_id: directory.cluster_id, from: Lsn(1), may_be_new: true };
+        let (shard, cluster_id) = (self.shard, directory.cluster_id);
+        let question = Question { shard, cluster_id, from: Lsn(1), may_be_new: true, lent: &BTreeSet::new() };
         let found = read_for_salvage(disk, question).map_err(|error| CannotRun(error.to_string()))?;
         for note in found.notes {
             let consequence = "no frame that was durable is lost by it, except those named";

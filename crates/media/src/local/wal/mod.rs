@@ -29,7 +29,7 @@ use crate::disk::Disk;
 use bytes::Bytes;
 use frame::{HEADER_BYTES, Life, PAGE};
 use model::limits::FRAME_BODY_BYTES_MAX;
-use model::media::{MediaError, Wal, WalDone, WalOp};
+use model::media::{LentSlot, MediaError, Wal, WalDone, WalOp};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
 pub use slot::SlotPreparation;
 use std::collections::{BTreeSet, VecDeque};
@@ -183,13 +183,6 @@ impl Slot {
     }
 }
 
-/// A slot that is lent: its frames, and where in the file the body of each begins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LentSlot {
-    pub slot: u32,
-    pub frames: Vec<(Lsn, u64)>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Usage {
     /// Not prepared, or being prepared.
@@ -278,6 +271,9 @@ impl<D: Disk> LocalWal<D> {
     /// is written to them until they are given back.
     pub fn lend(&mut self, below: Lsn) -> Vec<LentSlot> {
         let mut lent = Vec::new();
+        if self.failed.is_some() {
+            return lent;
+        }
         for (number, slot) in self.slots.iter_mut().enumerate() {
             let Usage::Held { last } = slot.usage else { continue };
             let is_known = slot.base.0 + slot.pages.len() as u64 == last.next().0;
@@ -352,6 +348,11 @@ impl<D: Disk> Wal for LocalWal<D> {
             WalOp::Append { lsn, body } => self.take(lsn, body),
             WalOp::Trim { below } => self.trim(below),
             WalOp::Settle => self.settle = self.marked < self.durable.max(self.appended) && self.failed.is_none(),
+            WalOp::Lend { below } => {
+                let slots = self.lend(below);
+                self.done.push_back(WalDone::Lent { slots });
+            }
+            WalOp::GiveBack { slot } => self.give_back(slot),
         }
     }
 

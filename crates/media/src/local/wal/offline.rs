@@ -157,7 +157,7 @@ pub struct Verified {
 }
 
 /// Reads the log as an open would. An error is what would stop the start.
-pub fn verify(disk: &mut dyn Disk, question: Question) -> Result<Verified, WalOpenError> {
+pub fn verify(disk: &mut dyn Disk, question: Question<'_>) -> Result<Verified, WalOpenError> {
     let found = survey(disk, question)?;
     Ok(Verified {
         first: question.from.max(Lsn(1)),
@@ -211,7 +211,7 @@ impl Readable {
 }
 
 /// Takes every good frame from `question.from` on. Fails only where nothing can be read at all.
-pub fn read_for_salvage(disk: &mut dyn Disk, question: Question) -> Result<Salvaged, WalOpenError> {
+pub fn read_for_salvage(disk: &mut dyn Disk, question: Question<'_>) -> Result<Salvaged, WalOpenError> {
     let from = question.from.max(Lsn(1));
     let dir = DirName::Wal(question.shard);
     let mut salvaged = Salvaged::default();
@@ -295,7 +295,7 @@ pub fn read_for_salvage(disk: &mut dyn Disk, question: Question) -> Result<Salva
     Ok(salvaged)
 }
 
-fn first_life(bytes: &[u8], question: Question, slot: u32) -> Option<Life> {
+fn first_life(bytes: &[u8], question: Question<'_>, slot: u32) -> Option<Life> {
     let rest = bytes.get(PAGE as usize..)?;
     let place = Place { cluster_id: &question.cluster_id, slot, at: PAGE };
     match frame::decode(place, question.shard, rest) {

@@ -30,7 +30,9 @@ impl<D: Disk> LocalWal<D> {
             cluster_id: options.cluster_id,
             from: from.max(Lsn(1)),
             may_be_new: options.may_create,
+            lent: &options.lent,
         };
+        let from = question.from;
         let found = survey(&mut disk, question)?;
         if !found.slots.is_empty() {
             // A name that is seen may not be durable yet, if the last run ended between making and syncing it.
@@ -58,7 +60,7 @@ impl<D: Disk> LocalWal<D> {
             appended: found.end,
             durable: found.proven.min(found.end),
             marked: Lsn(0),
-            trimmed_below: question.from,
+            trimmed_below: from,
             settle: false,
             flight: None,
             preparing: None,
@@ -72,7 +74,7 @@ impl<D: Disk> LocalWal<D> {
             options,
         };
         wal.begin_life(&found)?;
-        let copied_forward = found.end.0.saturating_sub(in_place(&found).0.max(question.from.0 - 1));
+        let copied_forward = found.end.0.saturating_sub(in_place(&found).0.max(from.0 - 1));
         let opened = WalOpened {
             epoch: wal.epoch,
             next: found.end.next(),

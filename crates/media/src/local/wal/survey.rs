@@ -24,6 +24,7 @@ use crate::disk::{DirName, Disk, FileName, list, read_all};
 use bytes::Bytes;
 use model::planted::{Bug, planted};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
+use std::collections::BTreeSet;
 
 /// A frame of the log, with where it stands.
 #[derive(Clone, Debug)]
@@ -63,12 +64,14 @@ pub struct Survey {
 
 /// What is asked of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
+pub struct Question<'a> {
     pub shard: ShardId,
     pub cluster_id: [u8; 16],
     pub from: Lsn,
     /// An empty directory is a new log, not a lost one.
     pub may_be_new: bool,
+    /// Slots that are lent: all their frames lie below `from`.
+    pub lent: &'a BTreeSet<u32>,
 }
 
 /// A good frame in a slot.
@@ -156,7 +159,7 @@ impl Read {
 }
 
 /// Answers the question.
-pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpenError> {
+pub fn survey(disk: &mut dyn Disk, question: Question<'_>) -> Result<Survey, WalOpenError> {
     let mut passed_over = false;
     match survey_slots(disk, question, Copies::Synced, &mut passed_over) {
         Err(WalOpenError::Corrupt(_)) if passed_over => survey_slots(disk, question, Copies::Seen, &mut passed_over),
@@ -167,7 +170,7 @@ pub fn survey(disk: &mut dyn Disk, question: Question) -> Result<Survey, WalOpen
 /// The same, where slots count whose copies are at least what `wanted` says. Tells in `passed_over` if one was only seen.
 fn survey_slots(
     disk: &mut dyn Disk,
-    question: Question,
+    question: Question<'_>,
     wanted: Copies,
     passed_over: &mut bool,
 ) -> Result<Survey, WalOpenError> {
@@ -383,7 +386,7 @@ fn mark(items: &[Item]) -> Lsn {
 }
 
 /// Lists the slots and reads their first pages. `slots[n]` is slot n.
-pub(super) fn find_slots(disk: &mut dyn Disk, question: Question) -> Result<Vec<SlotFound>, WalOpenError> {
+pub(super) fn find_slots(disk: &mut dyn Disk, question: Question<'_>) -> Result<Vec<SlotFound>, WalOpenError> {
     let dir = DirName::Wal(question.shard);
     let files = list(disk, dir).map_err(|error| WalOpenError::Media(error.on(dir)))?;
     let mut slots = Vec::new();
@@ -422,7 +425,7 @@ pub(super) fn find_slots(disk: &mut dyn Disk, question: Question) -> Result<Vec<
 }
 
 /// The life that the first frame's header claims.
-fn first_life(disk: &mut dyn Disk, question: Question, found: &SlotFound) -> Result<Option<Life>, WalOpenError> {
+fn first_life(disk: &mut dyn Disk, question: Question<'_>, found: &SlotFound) -> Result<Option<Life>, WalOpenError> {
     let file = FileName::WalSlot { shard: question.shard, slot: found.slot };
     let bytes =
         read_all(disk, file, PAGE, frame::HEADER_BYTES as u64).map_err(|error| WalOpenError::Media(error.on(file)))?;
@@ -437,7 +440,7 @@ pub(super) fn slot_bytes(disk: &mut dyn Disk, file: FileName, length: u64) -> Re
 /// The good frames among a slot's bytes, of the given lives (of any, if none is given), in their places.
 pub(super) fn scan(
     bytes: &[u8],
-    question: Question,
+    question: Question<'_>,
     slot: u32,
     lives: &[Life],
     with_bodies: bool,
@@ -467,7 +470,7 @@ pub(super) fn scan(
 
 fn read_slot(
     disk: &mut dyn Disk,
-    question: Question,
+    question: Question<'_>,
     found: &SlotFound,
     header: Option<(SlotHeader, u32)>,
     lives: &[Life],

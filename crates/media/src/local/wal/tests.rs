@@ -5,12 +5,12 @@ use super::frame::{self, FrameHeader, FrameKind, Life, PAGE, Place};
 use super::offline::{FrameState, SlotOf, inspect_slot, read_for_salvage, verify};
 use super::slot::{self, SlotPage};
 use super::survey::Question;
-use super::{LentSlot, LocalWal, WalOpenError, WalOptions};
+use super::{LocalWal, WalOpenError, WalOptions};
 use crate::contract::disk::TestDisk;
 use crate::contract::wal::body_of;
 use crate::disk::{DiskError, DiskOp, FileName};
 use bytes::Bytes;
-use model::media::{MediaError, Wal, WalDone, WalOp, WalOpened};
+use model::media::{LentSlot, MediaError, Wal, WalDone, WalOp, WalOpened};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -36,8 +36,9 @@ fn options() -> WalOptions {
     }
 }
 
-fn question(from: u64) -> Question {
-    Question { shard: SHARD, cluster_id: CLUSTER, from: Lsn(from), may_be_new: false }
+fn question(from: u64) -> Question<'static> {
+    static NONE: BTreeSet<u32> = BTreeSet::new();
+    Question { shard: SHARD, cluster_id: CLUSTER, from: Lsn(from), may_be_new: false, lent: &NONE }
 }
 
 fn file(slot: u32) -> FileName {
@@ -71,7 +72,7 @@ fn flush(wal: &mut LocalWal<TestDisk>, lsns: std::ops::RangeInclusive<u64>, byte
     while let Some(done) = wal.poll_done() {
         match done {
             WalDone::Durable { through: now } => through = now,
-            WalDone::Failed(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(through, Lsn(last));
@@ -424,7 +425,7 @@ fn no_space_for_a_fresh_slot_makes_appends_wait_and_poisons_nothing() {
         assert!(wal.prepare_step() || wal.figures().staged_frames == 0);
         match wal.poll_done() {
             Some(WalDone::Durable { through }) => durable = through.0,
-            Some(WalDone::Failed(error)) => panic!("{error}"),
+            Some(other) => panic!("{other:?}"),
             None => {}
         }
     }
@@ -1152,7 +1153,7 @@ impl Plain {
                 assert!(through.0 > self.durable && through.0 as usize <= self.bodies.len());
                 self.durable = through.0;
             }
-            WalDone::Failed(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
 }
