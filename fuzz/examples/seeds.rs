@@ -2,6 +2,7 @@
 //! Writes the seeds that the targets start from: small, whole, right inputs of every kind. `cargo run --example seeds` in `fuzz/`.
 
 use bytes::Bytes;
+use head_amqp::wire::frame as amqp_frame;
 use head_kafka::wire::messages::{
     alter_configs, alter_partition_reassignments, alter_replica_log_dirs, create_partitions, delete_groups,
     delete_records, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
@@ -36,6 +37,9 @@ fn main() -> std::io::Result<()> {
     for (name, stream) in later_requests() {
         put("kafka_request", name, &[&[9], stream.as_ref()].concat())?;
     }
+    for (name, seed) in amqp_frames() {
+        put("amqp_frame", &name, &seed)?;
+    }
     put("wal_frame", "slot", &slot(&plain))?;
     put("wal_frame", "body", &[plain.as_ref(), &[0; 8]].concat())?;
     let (base, delta) = (checkpoint_file(true), checkpoint_file(false));
@@ -57,6 +61,29 @@ fn some_batch(numbering: Numbering) -> Bytes {
         headers: vec![(Bytes::from_static(b"name"), None)],
     };
     batch::build(&[record("one"), record("two")], numbering).bytes().clone()
+}
+
+/// What the head's own tests hold, as one file for each kind: `testdata/*.txt`, where the bytes stand indented below their text.
+fn amqp_frames() -> Vec<(String, Vec<u8>)> {
+    let unhex = |line: &str| -> Vec<u8> {
+        let digits: Vec<u8> = line.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+        digits.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    };
+    let framed = |payload: &[u8]| {
+        let length = (payload.len() as u32).to_be_bytes();
+        [&[amqp_frame::METHOD, 0, 1][..], &length, payload, &[amqp_frame::END]].concat()
+    };
+    let indented = |text: &'static str| text.lines().filter(|line| line.starts_with("  ")).map(unhex);
+    let methods = indented(include_str!("../../crates/head-amqp/src/testdata/methods.txt"));
+    let mut seeds: Vec<_> =
+        methods.enumerate().map(|(at, payload)| (format!("method-{at:02}"), framed(&payload))).collect();
+    let properties = indented(include_str!("../../crates/head-amqp/src/testdata/properties.txt"));
+    seeds.extend(properties.enumerate().map(|(at, payload)| (format!("properties-{at}"), payload)));
+    let tables = include_str!("../../crates/head-amqp/src/testdata/tables.txt").lines();
+    let tables = tables.filter(|line| line.starts_with("000000")).map(|line| unhex(line)[4..].to_vec());
+    seeds.extend(tables.enumerate().map(|(at, fields)| (format!("table-{at:02}"), fields)));
+    seeds
 }
 
 type Seed = (&'static str, i16, i16, bool, Vec<u8>);

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The head's tests.
+
+mod any_bytes;
+mod golden;
+mod tables;
