@@ -2,5 +2,6 @@
 //! The head's tests.
 
 mod any_bytes;
+mod errors;
 mod golden;
 mod tables;
