@@ -7,8 +7,9 @@ pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest body of one WAL frame in bytes: one largest batch, its entry header, and room for what is decided with it.
 pub const FRAME_BODY_BYTES_MAX: usize = BATCH_BYTES_MAX + 1024 * 1024;
 
-/// A drain closes its frame once the body has reached this size, so that one flush stays short.
-pub const FRAME_BODY_BYTES_TARGET: usize = 4 * 1024 * 1024;
+/// A drain closes its frame once the body has reached this size, so that few bytes are lost where a slot of the log ends: a frame does
+/// not span two. (What is under way goes out with one flush all the same.)
+pub const FRAME_BODY_BYTES_TARGET: usize = 1024 * 1024;
 
 /// Frames are padded to this: the page of the device and of the page cache, and what O_DIRECT would ask for.
 pub const PAGE_BYTES: usize = 4096;

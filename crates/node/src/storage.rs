@@ -243,9 +243,10 @@ impl Storage {
                 Ok((AnyWal::Memory(wal), opened))
             }
             Medium::Local { identity, disk, .. } => {
-                let mut options = WalOptions::new(shard, identity.cluster_id, self.shard_tail_bytes_max());
+                let tail_bytes_max = self.shard_tail_bytes_max();
+                let mut options = WalOptions::new(shard, identity.cluster_id, tail_bytes_max);
                 if let Some(slot_bytes) = self.settings.slot_bytes {
-                    options.slot_bytes = slot_bytes.next_multiple_of(model::limits::PAGE_BYTES as u64);
+                    options = options.with_slot_bytes(tail_bytes_max, slot_bytes);
                 }
                 options.epoch_min = epoch_min;
                 options.nonce = random::seed();

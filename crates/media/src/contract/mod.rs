@@ -52,16 +52,22 @@ mod tests {
     use crate::disk::real::RealDisk;
     use crate::local::blobs::LocalBlobs;
     use crate::local::wal::{LocalWal, WalOptions};
-    use crate::memory::{MemoryMedia, MemoryWal};
+    use crate::memory::{MemoryBlobs, MemoryMedia, MemoryWal};
     use model::media::WalOpened;
     use model::{Lsn, ShardEpoch, ShardId};
+    use std::collections::BTreeSet;
 
     struct Memory(MemoryMedia);
 
     impl WalMedium for Memory {
         type Wal = MemoryWal;
-        fn open(&mut self, from: Lsn) -> (MemoryWal, WalOpened) {
+        type Blobs = MemoryBlobs;
+        fn open_lent(&mut self, from: Lsn, lent: &BTreeSet<u32>) -> (MemoryWal, WalOpened) {
+            assert!(lent.is_empty());
             MemoryWal::open(&self.0, ShardId(0), from, ShardEpoch(0)).unwrap()
+        }
+        fn blobs(&mut self) -> MemoryBlobs {
+            self.0.blobs()
         }
     }
 
@@ -70,12 +76,17 @@ mod tests {
 
     impl<D: Disk> WalMedium for Local<D> {
         type Wal = LocalWal<D>;
-        fn open(&mut self, from: Lsn) -> (LocalWal<D>, WalOpened) {
+        type Blobs = LocalBlobs<D>;
+        fn open_lent(&mut self, from: Lsn, lent: &BTreeSet<u32>) -> (LocalWal<D>, WalOpened) {
             let mut options = WalOptions::new(ShardId(0), [5; 16], 0);
             options.slot_bytes = 64 * 1024;
             options.slot_count = 3;
             options.slot_count_max = 40;
+            options.lent = lent.clone();
             LocalWal::open((self.0)(), options, from).unwrap()
+        }
+        fn blobs(&mut self) -> LocalBlobs<D> {
+            LocalBlobs::new((self.0)())
         }
     }
 

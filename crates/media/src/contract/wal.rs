@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a log must do, on every medium.
 
+use crate::contract::blobs::run;
 use bytes::Bytes;
-use model::Lsn;
-use model::media::{LentSlot, Wal, WalDone, WalOp, WalOpened};
+use model::media::{BlobDone, BlobKind, BlobName, BlobOp, Blobs, LentSlot, Wal, WalDone, WalOp, WalOpened};
+use model::{Lsn, ShardId};
+use std::collections::BTreeSet;
 
 /// Polls without an outcome after which a case gives up.
 const POLLS_MAX: u32 = 100_000;
@@ -11,8 +13,16 @@ const POLLS_MAX: u32 = 100_000;
 /// A medium that can be closed (by dropping the log) and opened again.
 pub trait WalMedium {
     type Wal: Wal;
-    /// Opens the log of one shard, reading from `from` on.
-    fn open(&mut self, from: Lsn) -> (Self::Wal, WalOpened);
+    type Blobs: Blobs;
+    /// Opens the log of one shard, reading from `from` on, where files are lent.
+    fn open_lent(&mut self, from: Lsn, lent: &BTreeSet<u32>) -> (Self::Wal, WalOpened);
+    /// The blobs beside it.
+    fn blobs(&mut self) -> Self::Blobs;
+
+    /// Opens it where nothing is lent.
+    fn open(&mut self, from: Lsn) -> (Self::Wal, WalOpened) {
+        self.open_lent(from, &BTreeSet::new())
+    }
 }
 
 /// Runs every case, each on a fresh medium.
@@ -27,6 +37,7 @@ pub fn wal_suite<M: WalMedium>(mut fresh: impl FnMut() -> M) {
     frames_of_every_size_come_back(&mut fresh());
     a_number_out_of_order_ends_the_log(&mut fresh());
     every_lend_is_answered_once_and_in_order(&mut fresh());
+    lent_files_keep_their_bytes_until_they_are_given_back(&mut fresh());
 }
 
 /// A body that tells its number.
@@ -255,5 +266,50 @@ fn every_lend_is_answered_once_and_in_order(medium: &mut impl WalMedium) {
         assert_eq!(answers, round % 3);
         last += 1;
         wal.submit(WalOp::Trim { below: Lsn(last) });
+    }
+}
+
+fn lent_files_keep_their_bytes_until_they_are_given_back(medium: &mut impl WalMedium) {
+    const BYTES: usize = 9000;
+    let (mut wal, _) = medium.open(Lsn(1));
+    let mut lent: Vec<LentSlot> = Vec::new();
+    let mut last = 0;
+    for life in 1..=3 {
+        for _ in 0..100 {
+            last += 1;
+            append(&mut wal, last, BYTES);
+            wait(&mut wal, last);
+            wal.submit(WalOp::Lend { below: Lsn(last) });
+            loop {
+                match wal.poll_done() {
+                    Some(WalDone::Lent { slots }) => break lent.extend(slots),
+                    Some(other) => panic!("{other:?}"),
+                    None => {}
+                }
+            }
+            wal.submit(WalOp::Trim { below: Lsn(last) });
+            if lent.len() > 5 * life {
+                wal.submit(WalOp::GiveBack { slot: lent.remove(0).slot });
+            }
+        }
+        check_lent(&mut medium.blobs(), &lent, BYTES);
+        drop(wal);
+        let numbers: BTreeSet<u32> = lent.iter().map(|slot| slot.slot).collect();
+        assert_eq!(numbers.len(), lent.len(), "a file is lent once");
+        let opened;
+        (wal, opened) = medium.open_lent(Lsn(last), &numbers);
+        check(&opened, last, last, BYTES);
+    }
+    check_lent(&mut medium.blobs(), &lent, BYTES);
+}
+
+fn check_lent(blobs: &mut impl Blobs, lent: &[LentSlot], bytes: usize) {
+    for LentSlot { slot, frames } in lent {
+        assert!(!frames.is_empty());
+        for (lsn, at) in frames {
+            let name = BlobName { shard: ShardId(0), kind: BlobKind::Slot, number: u64::from(*slot) };
+            let got = run(blobs, BlobOp::Get { name, at: *at, len: bytes as u32 });
+            assert_eq!(got, BlobDone::Got(Ok(body_of(lsn.0, bytes))), "frame {lsn} in {name}");
+        }
     }
 }

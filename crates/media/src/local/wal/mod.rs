@@ -9,7 +9,8 @@
 //! is staged, one sync, then `Durable`. On a disk that answers at once (`RealDisk`) all of it happens inside `advance`.
 //!
 //! Lending: a slot that is written to no more can be lent ([`LocalWal::lend`]) to whoever goes on serving its bytes. It is not written
-//! again before it is given back, whatever is trimmed; after a restart whoever opens the log says which are lent.
+//! again before it is given back, whatever is trimmed; after a restart whoever opens the log says which are lent. The log lends only
+//! beyond the usual number, so that where no more can be made (a full disk) it goes on with what it has.
 //!
 //! Invariants: one flush in flight; a slot's header is written only when all frames below its base are durable; a frame never
 //! spans slots; nothing proven durable is written over before it is trimmed or copied; what is lent is not written over; after a failed write or sync nothing
@@ -57,20 +58,42 @@ pub struct WalOptions {
 }
 
 impl WalOptions {
-    /// Slots for a memory tail of that size: eight of a quarter of it, at least 1 MiB each.
+    /// Slots for a memory tail of that size: 32 of a sixteenth of it, together twice the tail, and as many again when trims lag. In a
+    /// small tail they are fewer, of 1 MiB.
     pub fn new(shard: ShardId, cluster_id: [u8; 16], tail_bytes_max: u64) -> WalOptions {
         const SLOT_BYTES_MIN: u64 = 1024 * 1024;
-        WalOptions {
+        let slot_bytes = (tail_bytes_max / 16).max(SLOT_BYTES_MIN);
+        // A batch of a power of two makes a frame of one page more: it is to fit without another one's room being lost at the end.
+        let with_heads = slot::whole_pages(slot_bytes + slot_bytes / 64);
+        let options = WalOptions {
             shard,
             cluster_id,
-            slot_bytes: slot::whole_pages((tail_bytes_max / 4).max(SLOT_BYTES_MIN)),
-            slot_count: 8,
-            slot_count_max: 16,
+            slot_bytes: with_heads,
+            slot_count: 0,
+            slot_count_max: 0,
             epoch_min: ShardEpoch(0),
             nonce: 0,
             lent: BTreeSet::new(),
             may_create: true,
-        }
+        };
+        options.with_slots_for(tail_bytes_max, slot_bytes)
+    }
+
+    /// The same with slots of another size.
+    pub fn with_slot_bytes(self, tail_bytes_max: u64, slot_bytes: u64) -> WalOptions {
+        WalOptions { slot_bytes: slot::whole_pages(slot_bytes), ..self }.with_slots_for(tail_bytes_max, slot_bytes)
+    }
+
+    fn with_slots_for(self, tail_bytes_max: u64, slot_bytes: u64) -> WalOptions {
+        const SLOTS_MIN: u64 = 8;
+        const SLOTS_MAX: u64 = 32;
+        let slot_count = (2 * tail_bytes_max).div_ceil(slot_bytes.max(1)).clamp(SLOTS_MIN, SLOTS_MAX) as u32;
+        WalOptions { slot_count, slot_count_max: 2 * slot_count, ..self }
+    }
+
+    /// Slots to have beyond the usual number once some are asked for: what a spill of half the tail can be lent.
+    fn slots_to_lend(&self) -> u32 {
+        (self.slot_count / 4).max(1)
     }
 
     /// Size of the very first slot: a new log's open waits until it is filled with zeros, so it is smaller than the others.
@@ -157,6 +180,8 @@ pub struct LocalWal<D: Disk> {
     marked: Lsn,
     trimmed_below: Lsn,
     settle: bool,
+    /// Slots were asked for in this life.
+    lends: bool,
     flight: Option<Flight>,
     preparing: Option<Preparing>,
     preparing_failed: Option<MediaError>,
@@ -267,19 +292,27 @@ impl<D: Disk> LocalWal<D> {
         &mut self.disk
     }
 
-    /// Lends the slots that are written for good, all of whose frames are below `below`, if it was this life that wrote them. Nothing
-    /// is written to them until they are given back.
+    /// Lends the slots that are written for good, all of whose frames are below `below`, if it was this life that wrote them, the
+    /// oldest first: as many as there are beyond the usual number. (So the first time none, and some are prepared for the next.) Nothing is
+    /// written to them until they are given back.
     pub fn lend(&mut self, below: Lsn) -> Vec<LentSlot> {
         let mut lent = Vec::new();
         if self.failed.is_some() {
             return lent;
         }
-        for (number, slot) in self.slots.iter_mut().enumerate() {
+        self.lends = true;
+        let own = self.full_slots().filter(|slot| slot.usage != Usage::Blank).count();
+        let spare = own.saturating_sub(self.options.slot_count as usize);
+        let is_wanted = |slot: &Slot| match slot.usage {
+            Usage::Held { .. } if slot.pages.is_empty() => false,
+            Usage::Held { last } => last < below && slot.base.0 + slot.pages.len() as u64 == last.next().0,
+            _ => false,
+        };
+        let mut wanted: Vec<usize> = (0..self.slots.len()).filter(|number| is_wanted(&self.slots[*number])).collect();
+        wanted.sort_unstable_by_key(|number| self.slots[*number].base);
+        for number in wanted.into_iter().take(spare) {
+            let slot = &mut self.slots[number];
             let Usage::Held { last } = slot.usage else { continue };
-            let is_known = slot.base.0 + slot.pages.len() as u64 == last.next().0;
-            if last >= below || slot.pages.is_empty() || !is_known {
-                continue;
-            }
             slot.usage = Usage::Lent { last };
             let pages = std::mem::take(&mut slot.pages);
             let places = (slot.base.0..).zip(pages);

@@ -5,7 +5,8 @@
 //!
 //! Salvage takes what recovery refuses. Of each frame number it takes the youngest slot's frame whose checksum is right; what an
 //! older slot holds beyond the base of a younger one was cut off before and stays away. Behind the last number that is proven
-//! durable it stops at the first hole, as recovery does.
+//! durable it stops at the first hole, as recovery does. What stands in lent slots lies below the first frame asked for: they are left to
+//! those who have them.
 
 use super::WalOpenError;
 use super::frame::{self, FrameFault, FrameKind, Life, PAGE, Place};
@@ -218,6 +219,9 @@ pub fn read_for_salvage(disk: &mut dyn Disk, question: Question<'_>) -> Result<S
     let mut readable: Vec<Readable> = Vec::new();
     for (file, length) in list(disk, dir).map_err(|error| WalOpenError::Media(error.on(dir)))? {
         let FileName::WalSlot { slot, .. } = file else { continue };
+        if question.lent.contains(&slot) {
+            continue;
+        }
         let mut note = |at: u64, why: String| {
             salvaged.notes.push(Corrupt { name: file.to_string(), at, why });
         };

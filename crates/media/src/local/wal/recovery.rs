@@ -62,6 +62,7 @@ impl<D: Disk> LocalWal<D> {
             marked: Lsn(0),
             trimmed_below: from,
             settle: false,
+            lends: false,
             flight: None,
             preparing: None,
             preparing_failed: None,

@@ -241,11 +241,14 @@ fn survey_slots(
             SlotPage::Header(header, _) => header.life,
             _ => Life::NONE,
         };
-        let testifies = match &found.page {
-            SlotPage::Bad(_) | SlotPage::Blank => found.bytes > PAGE,
-            SlotPage::Header(..) => first_life(disk, question, found)?.is_some_and(|life| life > header_life),
-            SlotPage::Newer(_) => false,
-        };
+        // Whatever a lent slot could tell lies below `from`.
+        let testifies = !question.lent.contains(&found.slot);
+        let testifies = testifies
+            && match &found.page {
+                SlotPage::Bad(_) | SlotPage::Blank => found.bytes > PAGE,
+                SlotPage::Header(..) => first_life(disk, question, found)?.is_some_and(|life| life > header_life),
+                SlotPage::Newer(_) => false,
+            };
         if !testifies {
             continue;
         }

@@ -779,16 +779,29 @@ fn open_lent(disk: &TestDisk, from: u64, lent: &[LentSlot]) -> (LocalWal<TestDis
 fn only_slots_that_are_written_for_good_and_end_in_time_are_lent() {
     let disk = TestDisk::new();
     let (mut wal, _) = open(&disk, 1);
+    assert_eq!(wal.lend(Lsn(1)), []);
     prepare_all(&mut wal);
     // The first slot of a log is smaller, the others take seven such frames.
     for lsn in 1..=20 {
         flush(&mut wal, lsn..=lsn, 5000);
     }
-    let all: Vec<LentSlot> = wal.lend(Lsn(21));
+    assert_eq!(wal.figures().slots, 4 + 1, "one more than usual, now that some are asked for");
+    prepare_all(&mut wal);
+    let mut all: Vec<LentSlot> = Vec::new();
+    for round in 0..4 {
+        let lent = wal.lend(Lsn(21));
+        assert_eq!(
+            lent.len(),
+            usize::from(round < 2),
+            "the oldest, then the next, each once; the third is still written to"
+        );
+        assert_eq!(wal.lend(Lsn(21)), [], "what the log has beyond the usual number is lent");
+        all.extend(lent);
+        prepare_all(&mut wal);
+    }
     let ends: Vec<u64> = all.iter().filter_map(|slot| slot.frames.last()).map(|(lsn, _)| lsn.0).collect();
-    assert_eq!(ends, [7, 14], "the third is still written to");
+    assert_eq!(ends, [7, 14]);
     check_lent(&disk, &all, 5000);
-    assert_eq!(wal.lend(Lsn(21)), [], "they are lent once");
     wal.give_back(all[1].slot);
     assert_eq!(wal.lend(Lsn(14)), [], "its last frame is not below");
     assert_eq!(wal.figures().slots_lent, 1);
@@ -811,7 +824,7 @@ fn lent_slots_are_not_written_before_they_are_given_back() {
     };
     write(&mut wal);
     check_lent(&disk, &first, 5000);
-    assert_eq!(wal.figures().slots, 2 + 4, "the usual number beside the lent ones");
+    assert_eq!(wal.figures().slots, 2 + 4 + 1, "the usual number and one to lend beside the lent ones");
     drop(wal);
     for _ in 0..3 {
         disk.cut_power(|_| 0);
@@ -826,7 +839,7 @@ fn lent_slots_are_not_written_before_they_are_given_back() {
         wal.give_back(slot.slot);
     }
     write(&mut wal);
-    assert_eq!(wal.figures().slots, 2 + 4, "what came back is used again");
+    assert_eq!(wal.figures().slots, 2 + 4 + 1, "what came back is used again");
     let stored = disk.bytes(file(first[0].slot)).unwrap();
     assert_ne!(stored[first[0].frames[0].1 as usize..][..5000], body_of(1, 5000)[..]);
 }
@@ -850,6 +863,178 @@ fn a_lent_file_that_is_missing_stops_the_start() {
         }
         other => panic!("{:?}", other.map(|(_, opened)| opened)),
     }
+}
+
+#[test]
+fn a_slot_lent_before_the_checkpoint_that_names_it_is_still_the_log() {
+    for seed in 0..20 {
+        let disk = TestDisk::new();
+        let (mut wal, mut lent) = (open(&disk, 1).0, Vec::new());
+        let mut last = 0;
+        while lent.len() < 3 {
+            prepare_all(&mut wal);
+            last += 1;
+            flush(&mut wal, last..=last, 5000);
+            lent.append(&mut wal.lend(Lsn(last + 1)));
+        }
+        drop(wal);
+        disk.cut_power(random(seed));
+        let (_, opened) = open(&disk, 1);
+        check(&opened, 1, last, 5000);
+        assert_eq!(read_for_salvage(&mut disk.clone(), question(1)).unwrap().frames, opened.frames);
+    }
+}
+
+#[test]
+fn a_slot_lent_by_a_checkpoint_after_which_the_log_was_not_trimmed_is_not_written() {
+    let disk = TestDisk::new();
+    let (mut wal, mut lent) = (open(&disk, 1).0, Vec::new());
+    let mut last = 0;
+    while lent.is_empty() {
+        prepare_all(&mut wal);
+        last += 1;
+        flush(&mut wal, last..=last, 5000);
+        lent = wal.lend(Lsn(last + 1));
+    }
+    let mut from = lent[0].frames.last().unwrap().0.0 + 1;
+    drop(wal);
+    for seed in 0..10 {
+        disk.cut_power(random(seed));
+        let (mut wal, opened) = open_lent(&disk, from, &lent);
+        check(&opened, from, last, 5000);
+        for _ in 0..100 {
+            prepare_all(&mut wal);
+            last += 1;
+            flush(&mut wal, last..=last, 5000);
+            wal.submit(WalOp::Trim { below: Lsn(last) });
+        }
+        from = last;
+        check_lent(&disk, &lent, 5000);
+    }
+}
+
+/// The next slot was begun, its header and first frame were never synced: the lent one is the youngest that there is.
+#[test]
+fn a_lent_slot_may_be_the_youngest() {
+    for seed in 0..40 {
+        let disk = TestDisk::new();
+        let (wal, _, last) = lent(&disk, 1);
+        drop(wal);
+        let (mut wal, _) = LocalWal::open(disk.clone().late(3), options(), Lsn(last + 1)).unwrap();
+        wal.lend(Lsn(last));
+        prepare_all(&mut wal);
+        let mut end = last;
+        let lent = loop {
+            end += 1;
+            append(&mut wal, end, 5000);
+            // Written, not synced.
+            while wal.figures().in_flight_frames == 0 {
+                assert_eq!(wal.poll_done(), None);
+            }
+            let lent = wal.lend(Lsn(end));
+            if !lent.is_empty() {
+                break lent;
+            }
+            while !wal.idle() {
+                wal.poll_done();
+            }
+            prepare_all(&mut wal);
+        };
+        let cut = lent[0].frames.last().unwrap().0.0;
+        assert_eq!(cut, end - 1);
+        let mut from = end;
+        drop(wal);
+        disk.cut_power(random(seed));
+        for again in 0..3 {
+            let (mut wal, opened) = open_lent(&disk, from, &lent);
+            assert!(opened.next == Lsn(end) || opened.next == Lsn(end + 1), "{:?}", opened.next);
+            assert_eq!(wal.figures().slots_lent, 1);
+            end = opened.next.0;
+            for _ in 0..30 {
+                prepare_all(&mut wal);
+                flush(&mut wal, end..=end, 5000);
+                wal.submit(WalOp::Trim { below: Lsn(end) });
+                (from, end) = (end, end + 1);
+            }
+            check_lent(&disk, &lent, 5000);
+            drop(wal);
+            disk.cut_power(random(seed * 3 + again));
+        }
+    }
+}
+
+/// After its segment is gone a slot counts as lent or not, as the checkpoint that is found says: it is free in either case.
+#[test]
+fn a_slot_may_be_taken_for_lent_or_for_free_once_nobody_names_it() {
+    for seed in 0..20 {
+        let disk = TestDisk::new();
+        let (mut wal, all, last) = lent(&disk, 2);
+        wal.give_back(all[0].slot);
+        flush(&mut wal, last + 1..=last + 3, 5000);
+        drop(wal);
+        disk.cut_power(random(seed));
+        let (wal, opened) = open_lent(&disk.copy(), last, &all);
+        check(&opened, last, last + 3, 5000);
+        drop(wal);
+        let (mut wal, opened) = open_lent(&disk, last, &all[1..]);
+        check(&opened, last, last + 3, 5000);
+        for lsn in last + 4..last + 60 {
+            prepare_all(&mut wal);
+            flush(&mut wal, lsn..=lsn, 5000);
+            wal.submit(WalOp::Trim { below: Lsn(lsn) });
+        }
+        check_lent(&disk, &all[1..], 5000);
+        let stored = disk.bytes(file(all[0].slot)).unwrap();
+        assert_ne!(
+            stored[all[0].frames[0].1 as usize..][..5000],
+            body_of(all[0].frames[0].0.0, 5000)[..],
+            "used again"
+        );
+    }
+}
+
+/// Their headers may have rotted: whoever has the slot looks at the blocks, not at them.
+#[test]
+fn what_is_damaged_in_a_lent_slot_is_nothing_to_the_log() {
+    let disk = TestDisk::new();
+    let (wal, all, last) = lent(&disk, 3);
+    drop(wal);
+    for slot in &all {
+        let mut bytes = disk.bytes(file(slot.slot)).unwrap();
+        bytes[20] ^= 1;
+        bytes[slot.frames[0].1 as usize - 30] ^= 1;
+        disk.set_bytes(file(slot.slot), bytes);
+    }
+    let numbers = all.iter().map(|slot| slot.slot).collect();
+    let asked = Question { lent: &numbers, ..question(last) };
+    assert_eq!(verify(&mut disk.clone(), asked).unwrap().last, Lsn(last));
+    let salvaged = read_for_salvage(&mut disk.clone(), asked).unwrap();
+    assert_eq!((salvaged.frames.len(), salvaged.lost.len(), salvaged.notes.len()), (1, 0, 0));
+    let (wal, opened) = open_lent(&disk, last, &all);
+    check(&opened, last, last, 5000);
+    assert_eq!(wal.figures().slots_lent, 3);
+}
+
+/// Nothing can be made any more: the log goes on with what it has, as if nobody had asked.
+#[test]
+fn on_a_full_disk_nothing_is_lent_that_the_log_would_miss() {
+    let disk = TestDisk::new();
+    let (mut wal, mut last) = (open(&disk, 1).0, 0);
+    prepare_all(&mut wal);
+    disk.room(Some(stored_bytes(&disk)));
+    for _ in 0..100 {
+        last += 1;
+        flush(&mut wal, last..=last, 5000);
+        assert_eq!(wal.lend(Lsn(last + 1)), []);
+        wal.submit(WalOp::Trim { below: Lsn(last) });
+        wal.prepare_step();
+    }
+    let figures = wal.figures();
+    assert!(figures.preparing_failed.is_some() && figures.slots == 4, "{figures:?}");
+    disk.room(None);
+    prepare_all(&mut wal);
+    flush(&mut wal, last + 1..=last + 12, 5000);
+    assert_eq!(wal.lend(Lsn(last + 12)).len(), 1);
 }
 
 fn stored_bytes(disk: &TestDisk) -> u64 {
@@ -935,7 +1120,7 @@ fn a_disk_that_cannot_allocate_has_its_slots_filled_and_one_without_space_is_ask
         }
         assert_eq!(wal.lend(Lsn(last + 8)).len(), 1);
         prepare_all(&mut wal);
-        assert_eq!(wal.figures().slots, 2 + 4, "the usual number beside the lent ones");
+        assert_eq!(wal.figures().slots, 2 + 4 + 1, "the usual number and one to lend beside the lent ones");
         let times = if refusal == DiskError::NoSpace { 3 } else { 1 };
         assert_eq!(asked.load(Ordering::Relaxed), times);
     }
@@ -1100,6 +1285,9 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// Number of a frame, position and bytes of its body.
+type Placed = (u64, u64, Bytes);
+
 /// What a log must do, in a dozen lines: bodies by number, what was reported durable, what was trimmed.
 #[derive(Default)]
 struct Plain {
@@ -1108,10 +1296,16 @@ struct Plain {
     trimmed: u64,
     epoch: ShardEpoch,
     /// Lent slots, with the bodies that must stand in them.
-    lent: Vec<(u32, Vec<(u64, Bytes)>)>,
+    lent: Vec<(u32, Vec<Placed>)>,
 }
 
 impl Plain {
+    /// What was lent counts if a checkpoint names it, and that lies behind all its frames: else the frames are the log.
+    fn forget_unnamed(&mut self) {
+        let ends = |bodies: &[Placed]| bodies.last().map_or(0, |(lsn, ..)| *lsn);
+        self.lent.retain(|(_, bodies)| ends(bodies) <= self.trimmed);
+    }
+
     fn reopened(&mut self, opened: &WalOpened) {
         let end = opened.next.0 - 1;
         assert!(end >= self.durable, "frames up to {} were durable, {end} came back", self.durable);
@@ -1133,7 +1327,7 @@ impl Plain {
     fn lends(&mut self, slots: Vec<LentSlot>) {
         for LentSlot { slot, frames } in slots {
             assert!(frames.iter().all(|(lsn, _)| lsn.0 <= self.durable));
-            let bodies = frames.iter().map(|(lsn, at)| (*at, self.bodies[lsn.0 as usize - 1].clone()));
+            let bodies = frames.iter().map(|(lsn, at)| (lsn.0, *at, self.bodies[lsn.0 as usize - 1].clone()));
             self.lent.push((slot, bodies.collect()));
         }
     }
@@ -1141,7 +1335,7 @@ impl Plain {
     fn check_lent(&self, disk: &TestDisk) {
         for (slot, bodies) in &self.lent {
             let stored = disk.bytes(file(*slot)).unwrap();
-            for (at, body) in bodies {
+            for (_, at, body) in bodies {
                 assert_eq!(&stored[*at as usize..*at as usize + body.len()], &body[..], "slot {slot} at {at}");
             }
         }
@@ -1167,6 +1361,7 @@ proptest! {
         let disk = TestDisk::new();
         let mut plain = Plain::default();
         let reopen = |plain: &mut Plain| {
+            plain.forget_unnamed();
             let from = Lsn(plain.trimmed + 1);
             let (wal, opened) = LocalWal::open(disk.clone().late(late), plain.options(), from).unwrap();
             plain.reopened(&opened);
@@ -1224,6 +1419,7 @@ proptest! {
                         left = left.saturating_sub(1);
                         (left == 0).then(|| DiskError::Io("power".into()))
                     });
+                    plain.forget_unnamed();
                     let from = Lsn(plain.trimmed + 1);
                     let opened = LocalWal::open(disk.clone().late(late), plain.options(), from);
                     disk.heal();

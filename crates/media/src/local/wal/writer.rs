@@ -114,7 +114,7 @@ impl<D: Disk> LocalWal<D> {
     }
 
     /// Those that the log has for itself, but for what was cut down.
-    fn full_slots(&self) -> impl Iterator<Item = &Slot> {
+    pub(super) fn full_slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| slot.bytes > CUT_BYTES && !matches!(slot.usage, Usage::Lent { .. }))
     }
 
@@ -332,7 +332,7 @@ impl<D: Disk> LocalWal<D> {
         Some(preparation)
     }
 
-    /// A slot large enough for the frame that waits, then those of the usual number, then one more if trims lag. When there are far
+    /// A slot large enough for the frame that waits, then those of the usual number and some to lend, then one more if trims lag. When there are far
     /// too many, since lent ones came back: the last of them is cut down, until a slot is wanted again.
     fn wanted_preparation(&self) -> Option<Wanted> {
         let usual = self.options.slot_bytes;
@@ -358,7 +358,8 @@ impl<D: Disk> LocalWal<D> {
             }
             return unprepared(self.options.slot_count_max, needed.max(usual));
         }
-        if let Some(wanted) = unprepared(self.options.slot_count, usual) {
+        let to_lend = if self.lends { self.options.slots_to_lend() } else { 0 };
+        if let Some(wanted) = unprepared(self.options.slot_count + to_lend, usual) {
             return Some(wanted);
         }
         let is_ready = |slot: &Slot| slot.usage == Usage::Free && slot.bytes > CUT_BYTES;
@@ -373,8 +374,8 @@ impl<D: Disk> LocalWal<D> {
     }
 
     pub(super) fn preparation(&self, slot: u32, bytes: u64, exists_to: Option<u64>) -> SlotPreparation {
-        let lends = self.slots.iter().any(|slot| matches!(slot.usage, Usage::Lent { .. }));
-        let how = if lends { How::Allocate } else { How::Fill };
+        let is_lent = |slot: &Slot| matches!(slot.usage, Usage::Lent { .. });
+        let how = if self.lends || self.slots.iter().any(is_lent) { How::Allocate } else { How::Fill };
         SlotPreparation::new(self.blank_header(slot, super::slot::whole_pages(bytes)), exists_to, how)
     }
 
