@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod log;
 pub mod quota;
 pub mod reply;
+pub mod routing;
 pub mod shard;
 pub mod spill;
 pub mod state;
