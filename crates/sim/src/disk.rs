@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::rng::Rng;
 use bytes::Bytes;
 use media::disk::{DirName, Disk, DiskDone, DiskError, DiskOp, FileName};
+use model::media::BlobKind;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -79,6 +80,8 @@ pub struct DiskFigures {
     pub failed_reads: u64,
     pub failed_writes: u64,
     pub no_space: u64,
+    /// Segments that were removed while there was no space.
+    pub removed_when_full: u64,
     pub torn_writes: u64,
     pub lost_writes: u64,
     pub lost_names: u64,
@@ -494,6 +497,8 @@ impl State {
             }
             DiskOp::Remove { file } => {
                 self.names.remove(&file).ok_or(DiskError::Missing)?;
+                let segment = matches!(file, FileName::Blob(name) if name.kind == BlobKind::Segment);
+                self.figures.removed_when_full += u64::from(segment && self.full());
                 self.change_name(file.dir(), NameChange::Removed { name: file });
                 Ok(DiskDone::Done)
             }

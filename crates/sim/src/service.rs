@@ -52,6 +52,8 @@ pub struct Service {
     net: Rng,
     settings: Arc<Settings>,
     manners: Vec<Manner>,
+    /// What was under way when a client cut its connection may arrive all the same.
+    late: bool,
     shard_count: u32,
 }
 
@@ -61,9 +63,9 @@ fn ctx(link: u64) -> Ctx {
 
 impl Service {
     /// No connections yet; each will have one of these manners.
-    pub fn new(seed: u64, settings: Settings, manners: Vec<Manner>, shard_count: u32) -> Service {
+    pub fn new(seed: u64, settings: Settings, manners: Vec<Manner>, late: bool, shard_count: u32) -> Service {
         let (net, settings) = (Rng::of(seed, 102), Arc::new(settings));
-        Service { links: BTreeMap::new(), next_link: 1, net, settings, manners, shard_count }
+        Service { links: BTreeMap::new(), next_link: 1, net, settings, manners, late, shard_count }
     }
 
     // The clients' end.
@@ -95,15 +97,20 @@ impl Service {
         self.links.get_mut(&id).and_then(|link| link.down.arrived(now_us))
     }
 
-    /// The client's end breaks; the server learns of it, or not.
-    pub fn cut(&mut self, world: &mut World, id: u64, half_open: bool) {
+    /// The client's end breaks; the server learns of it, or not. `late`: what is under way may arrive all the same, behind what the
+    /// client sends next.
+    pub fn cut(&mut self, world: &mut World, id: u64, half_open: bool, late: bool) {
         let Some(link) = self.links.get_mut(&id) else { return };
         world.sightings.saw(if half_open { "connection half open" } else { "connection cut" });
         if half_open {
             link.half_open = true;
             link.up.die();
         } else {
-            link.up.lose();
+            if self.late && late && self.net.percent(50) {
+                world.sightings.saw_if(link.up.next_due_us().is_some(), "bytes late after a cut");
+            } else {
+                link.up.lose();
+            }
             link.up.end(world.clock.us(), link.manner, &mut self.net);
         }
     }
@@ -115,6 +122,12 @@ impl Service {
         link.half_open = true;
         link.up.die();
         link.down.die();
+    }
+
+    /// No connection stands still any more.
+    pub fn heal(&mut self) {
+        self.manners.iter_mut().for_each(|manner| manner.stall_one_in = 0);
+        self.links.values_mut().for_each(|link| link.manner.stall_one_in = 0);
     }
 
     /// The client has no use for the connection any more.
@@ -181,12 +194,15 @@ impl Service {
         }
     }
 
-    /// Does what is due on every connection; true if anything was.
+    /// Does what is due on every connection; true if anything was. A paused process does nothing.
     ///
     /// # Errors
     /// In words: a session that does what none may.
     pub fn serve(&mut self, world: &mut World) -> Result<bool, String> {
         let now_us = world.clock.us();
+        if world.paused() {
+            return Ok(false);
+        }
         let due: Vec<u64> = self.links.iter().filter(|(_, link)| link.has_work(now_us)).map(|(id, _)| *id).collect();
         if due.is_empty() {
             return Ok(false);

@@ -58,7 +58,7 @@ mod tests {
             let fails = keep.contains(&17) && keep.contains(&42);
             Outcome { failure: fails.then(|| Failure::new("lost")), ..Outcome::default() }
         };
-        let setup = Setup { seed: 1, shard_count: 1, keep: None, trace: false };
+        let setup = Setup::of(1, 1);
         let (small, outcome) = shrink(&setup, (0..100).collect(), &Failure::new("lost"), run);
         assert_eq!(small.keep, Some(vec![17, 42]));
         assert_eq!(outcome.failure, Some(Failure::new("lost")));

@@ -128,16 +128,15 @@ impl<T> Line<T> {
         self.open.front().map(|open| open.asked_us)
     }
 
-    /// Takes bytes in and gives the next whole answer out.
+    /// Takes in what arrived.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Gives the next whole answer out.
     ///
     /// # Errors
     /// In words: what came is not the answer that was due.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.input.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// See [`Line::take`].
     pub fn next_answer(&mut self) -> Result<Option<(T, Answer)>, String> {
         let Some(length) = self.input.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes) as usize) else {
             return Ok(None);

@@ -2,7 +2,8 @@
 //! `polylog-sim`: runs seeds of a scenario over a few threads, and says how to run a failing one again.
 //!
 //! ```text
-//! polylog-sim [SCENARIO] [--seed N | --seeds N] [--shards 1|2] [--from N] [--jobs N] [--keep LIST] [--trace] [--all] [--planted [NAME]]
+//! polylog-sim [SCENARIO] [--seed N | --seeds N] [--shards 1|2] [--from N] [--jobs N] [--keep LIST] [--trace] [--all]
+//!             [--clients-alone] [--require-sometimes] [--planted [NAME]]
 //! ```
 //! Exit codes: 0 clean, 1 a seed failed (or a planted bug was not caught), 2 wrong usage.
 //!
@@ -10,7 +11,7 @@
 
 use sim::scenarios::{self, Outcome, Run, Setup};
 use sim::shrink;
-use sim::sometimes::{LOOKED_FOR, Sightings};
+use sim::sometimes::{Sightings, looked_for};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -31,10 +32,14 @@ struct Arguments {
     planted: Option<Option<String>>,
     /// Goes on after failures and lists their kinds.
     all: bool,
+    /// Judges by nothing that only the simulator can see.
+    clients_alone: bool,
+    /// A rare path that no seed reached is a failure.
+    require_sometimes: bool,
 }
 
 const USAGE: &str = "usage: polylog-sim [SCENARIO] [--seed N | --seeds N] [--shards 1|2] [--from N] [--jobs N] [--keep LIST] \
-                     [--trace] [--all] [--planted [NAME]]";
+                     [--trace] [--all] [--clients-alone] [--require-sometimes] [--planted [NAME]]";
 
 fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
@@ -74,6 +79,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         trace: false,
         planted: None,
         all: false,
+        clients_alone: false,
+        require_sometimes: false,
     };
     let mut next = words.next();
     while let Some(word) = next.take() {
@@ -85,6 +92,10 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             arguments.trace = true;
         } else if name == "--all" {
             arguments.all = true;
+        } else if name == "--clients-alone" {
+            arguments.clients_alone = true;
+        } else if name == "--require-sometimes" {
+            arguments.require_sometimes = true;
         } else if name == "--planted" {
             let value = inline.or_else(|| words.next());
             match value {
@@ -149,8 +160,13 @@ fn list(numbers: &[usize]) -> String {
     out
 }
 
+/// All of a seed.
+fn setup(arguments: &Arguments, seed: u64) -> Setup {
+    Setup { clients_alone: arguments.clients_alone, ..Setup::of(seed, arguments.shards) }
+}
+
 fn one(arguments: &Arguments, run: Run, seed: u64) -> ExitCode {
-    let setup = Setup { seed, shard_count: arguments.shards, keep: arguments.keep.clone(), trace: arguments.trace };
+    let setup = Setup { keep: arguments.keep.clone(), trace: arguments.trace, ..setup(arguments, seed) };
     let outcome = run(&setup);
     for line in &outcome.trace {
         println!("{line}");
@@ -215,7 +231,7 @@ fn many(arguments: &Arguments, run: Run) -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    let setup = Setup { seed, shard_count: arguments.shards, keep: None, trace: false };
+                    let setup = setup(arguments, seed);
                     let outcome = run(&setup);
                     seen.add(&outcome.sightings);
                     done.fetch_add(1, Ordering::Relaxed);
@@ -246,22 +262,26 @@ fn many(arguments: &Arguments, run: Run) -> ExitCode {
                 shown = Instant::now();
                 let done = done.load(Ordering::Relaxed);
                 let rate = done as f64 / started.elapsed().as_secs_f64();
-                eprintln!("{}: {done} of {} seeds, {rate:.0} seeds/s", arguments.scenario, arguments.seeds);
+                eprintln!("{}: {done} of {} seeds, {:.0} seeds/min", arguments.scenario, arguments.seeds, rate * 60.0);
             }
         }
     });
     let done = done.load(Ordering::Relaxed);
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{}: {done} seeds from {} with {} shard(s) in {seconds:.1} s, {:.0} seeds/s",
+        "{}: {done} seeds from {} with {} shard(s) in {seconds:.1} s, {:.0} seeds/min",
         arguments.scenario,
         arguments.from,
         arguments.shards,
-        done as f64 / seconds
+        done as f64 * 60.0 / seconds
     );
+    let mut missed = Vec::new();
     if let Ok(sightings) = sightings.into_inner() {
-        for what in LOOKED_FOR {
+        for what in looked_for(&arguments.scenario, arguments.shards) {
             println!("  sometimes {:>9}  {what}", sightings.count(what));
+            if sightings.count(what) == 0 {
+                missed.push(what);
+            }
         }
     }
     let kinds = kinds.into_inner().unwrap_or_default();
@@ -276,6 +296,10 @@ fn many(arguments: &Arguments, run: Run) -> ExitCode {
     match failed.into_inner() {
         Ok(Some((setup, outcome))) => {
             report(arguments, run, &setup, outcome, true);
+            ExitCode::FAILURE
+        }
+        _ if arguments.require_sometimes && !missed.is_empty() => {
+            println!("clean, but no seed reached: {}", missed.join("; "));
             ExitCode::FAILURE
         }
         _ => {
@@ -307,7 +331,9 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
     };
     let mut missed = 0;
     // As it stands in docs/reliability.md.
-    println!("| anomaly | planted | scenario | seed | caught by |\n|---|---|---|---|---|");
+    println!(
+        "| anomaly | planted | scenario | seed | caught by | seed, by clients alone | caught by |\n|---|---|---|---|---|---|---|"
+    );
     for bug in bugs {
         let scenario = scenarios::suited(bug);
         let Some(run) = scenarios::named(scenario) else {
@@ -315,21 +341,15 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
             continue;
         };
         plant(Some(bug));
-        let caught = (arguments.from..arguments.from + PLANTED_SEEDS_MAX).find_map(|seed| {
-            let setup = Setup { seed, shard_count: arguments.shards, keep: None, trace: false };
-            run(&setup).failure.map(|failure| (seed, failure))
-        });
+        let caught = |clients_alone| {
+            (arguments.from..arguments.from + PLANTED_SEEDS_MAX).find_map(|seed| {
+                run(&Setup { clients_alone, ..setup(arguments, seed) }).failure.map(|failure| (seed, failure.text))
+            })
+        };
+        let (by_all, by_clients) = (caught(false), caught(true));
         plant(None);
-        match caught {
-            Some((seed, failure)) => {
-                let text: String = failure.text.lines().collect::<Vec<_>>().join(" ").chars().take(100).collect();
-                println!("{}{scenario} | {seed} | {} |", row(bug), text.replace('|', "/"));
-            }
-            None => {
-                missed += 1;
-                println!("{}{scenario} | - | NOT CAUGHT in {PLANTED_SEEDS_MAX} seeds |", row(bug));
-            }
-        }
+        missed += u32::from(by_all.is_none() || by_clients.is_none());
+        println!("{}{scenario} | {} | {} |", row(bug), cells(by_all), cells(by_clients));
     }
     if missed == 0 {
         println!("all caught");
@@ -338,6 +358,14 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
         println!("{missed} not caught");
         ExitCode::FAILURE
     }
+}
+
+/// The seed that caught a bug, and how.
+#[cfg(feature = "planted")]
+fn cells(caught: Option<(u64, String)>) -> String {
+    let Some((seed, text)) = caught else { return format!("- | not in {PLANTED_SEEDS_MAX} seeds") };
+    let text: String = text.lines().collect::<Vec<_>>().join(" ").chars().take(100).collect();
+    format!("{seed} | {}", text.replace('|', "/"))
 }
 
 /// A row of the table begins with its anomaly and its name.

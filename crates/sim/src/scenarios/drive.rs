@@ -7,9 +7,17 @@
 //! A turn does everything that is due at this moment, until nothing is: the process, then what left it, then the clients. Then the
 //! clock moves to the next moment at which something is due. A process that dies, or whose log fails, is started again in the same
 //! turn. Clients that live within the process (`APART` is false) stand still while it is paused; others go on.
+//!
+//! Whoever's clients reach the process over connections is [`Wired`]; how those are served and heard is the same for all of them.
 
 use super::trouble::Trouble;
+use super::{Failure, Outcome, Setup};
+use crate::actors::kafka::{Answer, Line};
+use crate::guard::guard;
+use crate::history::History;
+use crate::network::Arrival;
 use crate::process::Output;
+use crate::service::Service;
 use crate::world::{Death, Refused, World};
 use std::fmt::Debug;
 
@@ -26,6 +34,25 @@ pub struct Planned<S> {
 /// What must come does so within five minutes after the last fault.
 pub const SETTLE_US_MAX: u64 = 300_000_000;
 
+/// Carries out what is kept of a plan in the way of a scenario, and writes down what came of it.
+pub fn play<R: Drive>(
+    setup: &Setup,
+    options: &dyn Debug,
+    plan: Vec<Planned<R::Step>>,
+    mut run: R,
+    how: impl FnOnce(&mut R, &[(usize, Planned<R::Step>)]) -> Checked,
+) -> Outcome {
+    let plan: Vec<_> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
+    if setup.trace {
+        run.world().clock.trace_lines();
+    }
+    run.world().clients_alone = setup.clients_alone;
+    let failure = guard(|| how(&mut run, &plan)).err().map(Failure::new);
+    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
+    let history = run.take_history();
+    Outcome::of(failure, run.world(), &history, options, operations)
+}
+
 /// A scenario at work.
 pub trait Drive {
     /// Its operations.
@@ -35,6 +62,9 @@ pub trait Drive {
     const APART: bool;
 
     fn world(&mut self) -> &mut World;
+
+    /// What its clients saw, when all is over.
+    fn take_history(&mut self) -> History;
 
     /// Carries out one operation.
     fn step(&mut self, step: Self::Step) -> Checked;
@@ -53,6 +83,9 @@ pub trait Drive {
 
     /// The process has died: what that means to the clients.
     fn died(&mut self, death: Death);
+
+    /// The process has been started again.
+    fn begun_again(&mut self) {}
 
     // What follows is the same for all.
 
@@ -75,9 +108,15 @@ pub trait Drive {
                 self.world().fuse_death = death;
                 self.world().disk.light_fuse(after_operations);
             }
-            Trouble::Full { ms } => self.world().disk.fill_until(now_us + ms * 1000),
+            Trouble::Full { ms } => {
+                self.world().sightings.saw("disk full");
+                self.world().disk.fill_until(now_us + ms * 1000);
+            }
             Trouble::FailSync => self.world().fail_next_sync(),
-            Trouble::WallJump { ms } => self.world().jump_wall_ms(ms),
+            Trouble::WallJump { ms } => {
+                self.world().sightings.saw(if ms < 0 { "wall clock set back" } else { "wall clock set ahead" });
+                self.world().jump_wall_ms(ms);
+            }
             Trouble::Pause { ms } if Self::APART => self.world().pause_until(now_us + ms * 1000),
             Trouble::Pause { ms } => {
                 self.world().sightings.saw("process paused");
@@ -107,7 +146,9 @@ pub trait Drive {
     /// Starts the process after it has died.
     fn begin_again(&mut self, death: Death) -> Checked {
         self.died(death);
-        self.start()
+        self.start()?;
+        self.begun_again();
+        Ok(())
     }
 
     /// Everything that is due now, until nothing is.
@@ -185,5 +226,129 @@ pub trait Drive {
                 return Err(format!("stuck: no answer to {what}"));
             }
         }
+    }
+}
+
+/// A scenario whose clients speak over connections.
+pub trait Wired {
+    type Step: Copy + Debug;
+    /// What a client notes with a request.
+    type Note;
+
+    fn world(&mut self) -> &mut World;
+    fn take_history(&mut self) -> History;
+    fn step(&mut self, step: Self::Step) -> Checked;
+
+    /// The connections, and the process behind them.
+    fn wire(&mut self) -> (&mut Service, &mut World);
+
+    fn client_count(&self) -> usize;
+
+    /// A client's end of its connection, if it has one.
+    fn end_of(&mut self, client: usize) -> (Option<u64>, &mut Line<Self::Note>);
+
+    /// Lets a client do what it can; true if it did anything.
+    fn act_as(&mut self, client: usize) -> Result<bool, String>;
+
+    /// A client was answered.
+    fn answered(&mut self, client: usize, note: Self::Note, answer: Answer) -> Checked;
+
+    /// A client's connection is gone.
+    fn lost(&mut self, client: usize);
+
+    /// When connections or clients do something next, later than now.
+    fn due_after(&self, now_us: u64) -> Option<u64>;
+
+    /// See [`Drive::died`]; connections have been told.
+    fn died(&mut self, death: Death);
+
+    /// See [`Drive::begun_again`].
+    fn begun_again(&mut self) {}
+
+    /// A client's connection breaks: at both ends, or only at the client's (the server does not learn of it).
+    fn cut(&mut self, client: usize, half_open: bool) {
+        let late = self.bears_lateness(client);
+        if let Some(id) = self.end_of(client).0 {
+            let (service, world) = self.wire();
+            service.cut(world, id, half_open, late);
+        }
+        self.lost(client);
+    }
+
+    /// What this client sends on one connection may arrive behind what it sends on the next.
+    fn bears_lateness(&self, _client: usize) -> bool {
+        true
+    }
+
+    /// Takes what arrived at a client.
+    fn hear(&mut self, client: usize) -> Result<bool, String> {
+        let Some(id) = self.end_of(client).0 else { return Ok(false) };
+        let mut busy = false;
+        loop {
+            let (service, world) = self.wire();
+            let Some(arrival) = service.arrived(world.clock.us(), id) else { return Ok(busy) };
+            busy = true;
+            match arrival {
+                Arrival::Bytes(bytes) => self.end_of(client).1.take(&bytes),
+                Arrival::End => {
+                    self.lost(client);
+                    return Ok(true);
+                }
+            }
+            while let Some((note, answer)) = self.end_of(client).1.next_answer()? {
+                self.answered(client, note, answer)?;
+            }
+        }
+    }
+}
+
+impl<R: Wired> Drive for R {
+    type Step = R::Step;
+    const APART: bool = true;
+
+    fn world(&mut self) -> &mut World {
+        Wired::world(self)
+    }
+
+    fn take_history(&mut self) -> History {
+        Wired::take_history(self)
+    }
+
+    fn step(&mut self, step: R::Step) -> Checked {
+        Wired::step(self, step)
+    }
+
+    fn take(&mut self, outputs: Vec<Output>) -> Checked {
+        let (service, world) = self.wire();
+        service.deliver(world, outputs);
+        Ok(())
+    }
+
+    fn act(&mut self) -> Result<bool, String> {
+        let (service, world) = self.wire();
+        let mut busy = service.serve(world)?;
+        for client in 0..self.client_count() {
+            busy |= self.act_as(client)?;
+        }
+        Ok(busy)
+    }
+
+    fn due_after(&self, now_us: u64) -> Option<u64> {
+        Wired::due_after(self, now_us)
+    }
+
+    fn last_words(&mut self) {
+        let (service, world) = self.wire();
+        service.flush_all(world);
+    }
+
+    fn died(&mut self, death: Death) {
+        let (service, world) = self.wire();
+        service.died(world.clock.us(), death);
+        Wired::died(self, death);
+    }
+
+    fn begun_again(&mut self) {
+        Wired::begun_again(self);
     }
 }

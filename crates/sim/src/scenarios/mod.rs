@@ -25,9 +25,16 @@ pub struct Setup {
     pub keep: Option<Vec<usize>>,
     /// Keep a line of text for everything that happens.
     pub trace: bool,
+    /// Judge by what clients see, and by nothing that only the simulator can see.
+    pub clients_alone: bool,
 }
 
 impl Setup {
+    /// All of a seed, judged by everything.
+    pub fn of(seed: u64, shard_count: u32) -> Setup {
+        Setup { seed, shard_count, keep: None, trace: false, clients_alone: false }
+    }
+
     /// Is this operation of the plan to be carried out?
     pub fn keeps(&self, index: usize) -> bool {
         self.keep.as_ref().is_none_or(|keep| keep.contains(&index))

@@ -8,9 +8,9 @@
 //! Kinds of damage, those that disks are known for: a bit turned over, a page of zeros, a page as it was earlier (a write that was
 //! lost though reported done), a page that went to another place, a file's end gone.
 
-use super::drive::{Checked, Drive};
+use super::drive::{Checked, Drive, play};
+use super::kernel::Run;
 use super::kernel::plan::{self, Options, Planned, Step};
-use super::kernel::{Run, play};
 use super::trouble::Trouble;
 use super::{Outcome, Setup};
 use crate::disk::{Knobs, PAGE};
@@ -26,7 +26,7 @@ pub fn run(setup: &Setup) -> Outcome {
     calm(&mut options);
     let plan = plan.into_iter().filter(|planned| !troubles(planned.step)).collect();
     let mut rng = Rng::of(setup.seed, 3);
-    play(setup, &options, plan, |run, plan| tell(run, plan, &mut rng))
+    play(setup, &options, plan, Run::new(setup, &options), |run, plan| tell(run, plan, &mut rng))
 }
 
 fn calm(options: &mut Options) {

@@ -7,7 +7,7 @@ use super::*;
 fn clean(name: &str, seeds: std::ops::Range<u64>, shard_count: u32) {
     let run = named(name).expect("a scenario");
     for seed in seeds {
-        let outcome = run(&Setup { seed, shard_count, keep: None, trace: false });
+        let outcome = run(&Setup::of(seed, shard_count));
         if let Some(failure) = outcome.failure {
             panic!("polylog-sim {name} --seed {seed} --shards {shard_count}: {failure}\n{}", outcome.options);
         }
@@ -64,7 +64,7 @@ fn damage_at_rest_is_found_or_harmless() {
 fn a_seed_does_the_same_things_at_the_same_times_every_time() {
     for seed in 1..21 {
         for shard_count in [1, 2] {
-            let setup = Setup { seed, shard_count, keep: None, trace: false };
+            let setup = Setup::of(seed, shard_count);
             // The last takes longest.
             let runs: [Run; 5] = [kernel::run, kafka::run, rot::run, compaction::run, groups::run];
             for run in &runs[..if seed < 4 { 5 } else { 4 }] {
@@ -78,7 +78,7 @@ fn a_seed_does_the_same_things_at_the_same_times_every_time() {
 
 #[test]
 fn a_run_without_some_operations_is_the_same_run_without_them() {
-    let setup = Setup { seed: 5, shard_count: 1, keep: Some(vec![0, 1, 2]), trace: true };
+    let setup = Setup { keep: Some(vec![0, 1, 2]), trace: true, ..Setup::of(5, 1) };
     let (first, second) = (kernel::run(&setup), kernel::run(&setup));
     assert_eq!(first.trace_hash, second.trace_hash);
     assert!(!first.trace.is_empty());

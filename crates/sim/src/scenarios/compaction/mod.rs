@@ -11,10 +11,9 @@ mod batches;
 mod judge;
 mod plan;
 
-use super::drive::{Checked, Drive, SETTLE_US_MAX};
-use super::{Failure, Outcome, Setup};
+use super::drive::{Checked, Drive, SETTLE_US_MAX, play};
+use super::{Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
-use crate::guard::guard;
 use crate::history::{History, Op};
 use crate::process::Output;
 use crate::rng::scatter;
@@ -34,25 +33,18 @@ use kernel::reply::{Published, ReadReply, Reply};
 use model::batch::{Numbering, sequence_plus};
 use model::compression::Compression;
 use model::{HolderId, NamespaceId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Ticket, TopicId};
-use plan::{Keeps, Options, Planned, Step};
+use plan::{Keeps, Options, Step};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Runs a seed.
 pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
-    let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
-    let mut run = Run::new(setup, &options);
-    let outcome = guard(|| {
+    play(setup, &options, plan, Run::new(setup, &options), |run, plan| {
         run.start()?;
-        run.carry_out(&plan)?;
+        run.carry_out(plan)?;
         run.finish()
-    });
-    for what in run.judge.take_sightings() {
-        run.world.sightings.saw(what);
-    }
-    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
-    Outcome::of(outcome.err().map(Failure::new), &mut run.world, &History::default(), &options, operations)
+    })
 }
 
 #[derive(Clone, Debug)]
@@ -111,9 +103,6 @@ impl<'a> Run<'a> {
         let around = &options.around;
         let mut world = World::new(setup.seed, around.settings.clone(), around.knobs.clone());
         world.storm_one_in = around.storm_one_in;
-        if setup.trace {
-            world.clock.trace_lines();
-        }
         let producers = (0..around.producers)
             .map(|index| Producer {
                 numbered: scatter(setup.seed ^ u64::from(index) << 32) % 100 < around.numbered_percent,
@@ -605,6 +594,14 @@ impl Drive for Run<'_> {
 
     fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    /// The judge keeps what it needs, and no more.
+    fn take_history(&mut self) -> History {
+        for what in self.judge.take_sightings() {
+            self.world.sightings.saw(what);
+        }
+        History::default()
     }
 
     fn step(&mut self, step: Step) -> Checked {

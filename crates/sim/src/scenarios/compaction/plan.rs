@@ -8,7 +8,6 @@ use super::super::kernel::plan::{self, Options as Around};
 use crate::rng::Rng;
 use crate::scenarios::drive;
 use crate::scenarios::trouble::Trouble;
-use crate::world::Death;
 use kernel::command::Compaction;
 
 /// What a seed chooses for the whole run.
@@ -84,11 +83,13 @@ pub enum Step {
 
 /// Draws both.
 pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
-    let (mut around, _) = plan::draw(seed, shard_count);
+    let (mut around, _) = plan::draw_options(seed, shard_count);
     let mut rng = Rng::of(seed, 4);
     // Only what is spilled is compacted, and only what is looked at is found.
     around.settings.tail_bytes_max = around.settings.tail_bytes_max.min(100 << 10);
     around.settings.retention_check_ms = rng.pick(&[5, 20, 200]);
+    // Ahead only: how old a record must be is told from the clock as it is when somebody reads.
+    around.odds.jump_ms.0 = 0;
     around.payload_bits = rng.pick(&[5, 9, 12]);
     let options = Options {
         around,
@@ -140,9 +141,8 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let topic = rng.below(u64::from(around.topics)) as u32;
     let partition = rng.below(8) as u32;
     let producer = rng.below(u64::from(around.producers)) as u32;
-    if rng.below(100) < around.death_percent {
-        let death = if rng.percent(around.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
+    if let Some(trouble) = around.odds.trouble(rng) {
+        return Step::Trouble(trouble);
     }
     match rng.below(100) {
         0..55 => {
@@ -168,11 +168,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         78..80 if around.trims => Step::Trim { topic, partition, percent: rng.below(90) as u32 },
         80..83 => Step::Checkpoint,
         83..90 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(8) }),
-        90..91 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(11) }),
-        91..92 if around.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
-        92..93 if around.sync_errors => Step::Trouble(Trouble::FailSync),
-        93..95 => Step::Trouble(Trouble::WallJump { ms: rng.magnitude(10) as i64 }),
-        95..97 => Step::Alter { topic, keeps: keeps(rng, around.expiry) },
+        90..92 => Step::Alter { topic, keeps: keeps(rng, around.expiry) },
         _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(4) }),
     }
 }

@@ -10,6 +10,7 @@ use super::judge::{Before, Checked, Credentials, Handed};
 use super::{Committing, Key, Note, Recalling, Run, Uuid, group_name, name_of, number, text, topic_of};
 use crate::history::{Event, Op};
 use crate::rng::Rng;
+use crate::scenarios::drive::Wired;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::consumer_protocol_assignment::TopicPartition;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};

@@ -14,14 +14,12 @@ mod member;
 mod others;
 pub mod plan;
 
-use super::drive::{Checked, Drive};
-use super::{Failure, Outcome, Setup};
+use super::drive::{Checked, Drive, Wired, play};
+use super::trouble::Fault;
+use super::{Outcome, Setup};
 use crate::actors::kafka::{Answer, Line};
 use crate::checker;
-use crate::guard::guard;
 use crate::history::{Event, History, Op};
-use crate::network::Arrival;
-use crate::process::Output;
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
 use crate::world::{Death, World};
@@ -40,11 +38,7 @@ type Uuid = [u8; 16];
 /// Runs a seed.
 pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
-    let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
-    let mut run = Run::new(setup, &options);
-    let failure = guard(|| run.play(&plan)).err().map(Failure::new);
-    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
-    Outcome::of(failure, &mut run.world, &run.history, &options, operations)
+    play(setup, &options, plan, Run::new(setup, &options), Run::play)
 }
 
 /// A partition as its name means it: topic and index.
@@ -184,9 +178,6 @@ impl<'a> Run<'a> {
         let storage = &options.storage;
         let mut world = World::new(setup.seed, storage.settings.clone(), storage.knobs.clone());
         world.storm_one_in = storage.storm_one_in;
-        if setup.trace {
-            world.clock.trace_lines();
-        }
         let workers = FIRST_COMMITTER + options.committers as usize;
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..workers {
@@ -200,13 +191,13 @@ impl<'a> Run<'a> {
                 clients.push(Client::new(Kind::Member(Member::new(group, instance)), number, setup.seed));
             }
         }
-        let manners = options.manners.clone();
+        let (manners, late) = (options.manners.clone(), storage.odds.swarm.has(Fault::Late));
         Run {
             world,
             options,
             history: History::default(),
             clients,
-            service: Service::new(setup.seed, Settings::default(), manners, storage.settings.shard_count),
+            service: Service::new(setup.seed, Settings::default(), manners, late, storage.settings.shard_count),
             judge: Judge::default(),
             spoken: BTreeMap::new(),
             topics: BTreeMap::new(),
@@ -350,29 +341,6 @@ impl<'a> Run<'a> {
         self.options.session_timeout_ms.min(self.options.rebalance_timeout_ms) * 1000
     }
 
-    fn cut(&mut self, client: usize, half_open: bool) {
-        if let Some(id) = self.clients[client].link {
-            self.service.cut(&mut self.world, id, half_open);
-        }
-        self.lost(client);
-    }
-
-    /// The client's connection is gone.
-    fn lost(&mut self, client: usize) {
-        let now_us = self.world.clock.us();
-        let Some(id) = self.clients[client].link.take() else { return };
-        self.service.forget(&self.world, id, client);
-        while let Some(note) = self.clients[client].line.forget_last() {
-            self.unanswered(client, note);
-        }
-        let state = &mut self.clients[client];
-        state.line = Line::default();
-        state.not_before_us = state.not_before_us.max(now_us + state.rng.magnitude(14));
-        if let Kind::Member(member) = &mut state.kind {
-            member.disconnected();
-        }
-    }
-
     /// Nobody will tell.
     fn unanswered(&mut self, client: usize, note: Note) {
         let now_us = self.world.clock.us();
@@ -417,102 +385,11 @@ impl<'a> Run<'a> {
         self.service.send(&self.world, id, bytes);
     }
 
-    /// Lets a client do what it can; true if it did anything.
-    fn act_as(&mut self, client: usize) -> Result<bool, String> {
-        let now_us = self.world.clock.us();
-        let busy = self.hear(client)?;
-        let state = &self.clients[client];
-        if state.not_before_us > now_us {
-            return Ok(busy);
-        }
-        if let Some(since) = state.line.waiting_since_us()
-            && since.max(self.world.paused_until_us()) + self.limit_us() <= now_us
-        {
-            let open = state.line.first_note().map(|note| format!("{note:?}")).unwrap_or_default();
-            if state.link.is_some_and(|id| self.service.whole(id)) {
-                return Err(format!("stuck: client {client} waits since {since} us for the answer to {open}"));
-            }
-            self.cut(client, false);
-            return Ok(true);
-        }
-        if state.line.open() > 0 {
-            return Ok(busy);
-        }
-        let wants = match &self.clients[client].kind {
-            Kind::Member(member) => member.wants(now_us),
-            Kind::Worker { tasks } => !tasks.is_empty(),
-        };
-        if !wants {
-            return Ok(busy);
-        }
-        if self.clients[client].link.is_none() {
-            self.clients[client].link = Some(self.service.open(&self.world, client));
-        }
-        if self.spoken.is_empty() {
-            self.ask_versions(client);
-            return Ok(true);
-        }
-        let did = match &self.clients[client].kind {
-            Kind::Member(_) => self.be_a_member(client)?,
-            Kind::Worker { .. } => self.work(client)?,
-        };
-        Ok(busy || did)
-    }
-
-    /// Takes what arrived at a client.
-    fn hear(&mut self, client: usize) -> Result<bool, String> {
-        let now_us = self.world.clock.us();
-        let Some(id) = self.clients[client].link else { return Ok(false) };
-        let mut busy = false;
-        while let Some(arrival) = self.service.arrived(now_us, id) {
-            busy = true;
-            match arrival {
-                Arrival::Bytes(bytes) => self.clients[client].line.take(&bytes)?,
-                Arrival::End => {
-                    self.lost(client);
-                    return Ok(true);
-                }
-            }
-            while let Some((note, answer)) = self.clients[client].line.next_answer()? {
-                self.answered(client, note, answer)?;
-            }
-        }
-        Ok(busy)
-    }
-
-    fn answered(&mut self, client: usize, note: Note, answer: Answer) -> Checked {
-        self.world.clock.note(46, [client as u64, 0, 0], format_args!("client {client} hears {answer:?}"));
-        match (note, answer) {
-            (Note::Versions, Answer::Versions(versions)) => {
-                if versions.error_code != 0 || versions.api_keys.is_empty() {
-                    return Err(format!("ApiVersions answered {versions:?}"));
-                }
-                let keys = versions.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version)));
-                self.spoken = keys.collect();
-                Ok(())
-            }
-            (Note::Metadata, Answer::Metadata(metadata)) => self.learnt(client, &metadata),
-            (Note::Coordinator, Answer::Coordinator(found)) => self.found_coordinator(client, &found),
-            (Note::Join { asked_us, before }, Answer::Joined(joined)) => self.joined(client, asked_us, before, &joined),
-            (Note::Sync { who, before, asked_us }, Answer::Synced(synced)) => {
-                self.synced(client, who, before, asked_us, &synced)
-            }
-            (Note::Heartbeat { who, before, asked_us }, Answer::Beaten(beaten)) => {
-                self.beaten(client, who, before, asked_us, beaten.error_code)
-            }
-            (Note::Commit(commit), Answer::Committed(committed)) => self.committed(client, commit, &committed),
-            (Note::Recall(recall), Answer::Recalled(recalled)) => self.recalled(client, recall, &recalled),
-            (Note::Leave(who), Answer::Left(left)) => self.left(client, who, &left),
-            (Note::Fetch(reads), Answer::Fetched(fetched)) => self.fetched(client, reads, &fetched),
-            (Note::Task(task), answer) => self.task_answered(client, task, answer),
-            (note, answer) => Err(format!("{note:?} was answered with {answer:?}")),
-        }
-    }
-
     // The end.
 
     fn finish(&mut self) -> Checked {
         self.world.heal();
+        self.service.heal();
         self.calm = true;
         for client in 0..self.clients.len() {
             if let Some(member) = self.member(client) {
@@ -648,38 +525,123 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Drive for Run<'_> {
+impl Wired for Run<'_> {
     type Step = Step;
-    const APART: bool = true;
+    type Note = Note;
 
     fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    fn take_history(&mut self) -> History {
+        std::mem::take(&mut self.history)
     }
 
     fn step(&mut self, step: Step) -> Checked {
         self.carry(step)
     }
 
-    fn take(&mut self, outputs: Vec<Output>) -> Checked {
-        self.service.deliver(&mut self.world, outputs);
-        Ok(())
+    fn wire(&mut self) -> (&mut Service, &mut World) {
+        (&mut self.service, &mut self.world)
     }
 
-    fn act(&mut self) -> Result<bool, String> {
-        let mut busy = !self.world.paused() && self.service.serve(&mut self.world)?;
-        for client in 0..self.clients.len() {
-            busy |= self.act_as(client)?;
+    fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn end_of(&mut self, client: usize) -> (Option<u64>, &mut Line<Note>) {
+        let client = &mut self.clients[client];
+        (client.link, &mut client.line)
+    }
+
+    fn act_as(&mut self, client: usize) -> Result<bool, String> {
+        let now_us = self.world.clock.us();
+        let busy = self.hear(client)?;
+        let state = &self.clients[client];
+        if state.not_before_us > now_us {
+            return Ok(busy);
         }
-        Ok(busy)
+        if let Some(since) = state.line.waiting_since_us()
+            && since.max(self.world.paused_until_us()) + self.limit_us() <= now_us
+        {
+            let open = state.line.first_note().map(|note| format!("{note:?}")).unwrap_or_default();
+            if state.link.is_some_and(|id| self.service.whole(id)) {
+                return Err(format!("stuck: client {client} waits since {since} us for the answer to {open}"));
+            }
+            self.cut(client, false);
+            return Ok(true);
+        }
+        if state.line.open() > 0 {
+            return Ok(busy);
+        }
+        let wants = match &self.clients[client].kind {
+            Kind::Member(member) => member.wants(now_us),
+            Kind::Worker { tasks } => !tasks.is_empty(),
+        };
+        if !wants {
+            return Ok(busy);
+        }
+        if self.clients[client].link.is_none() {
+            self.clients[client].link = Some(self.service.open(&self.world, client));
+        }
+        if self.spoken.is_empty() {
+            self.ask_versions(client);
+            return Ok(true);
+        }
+        let did = match &self.clients[client].kind {
+            Kind::Member(_) => self.be_a_member(client)?,
+            Kind::Worker { .. } => self.work(client)?,
+        };
+        Ok(busy || did)
+    }
+
+    fn answered(&mut self, client: usize, note: Note, answer: Answer) -> Checked {
+        self.world.clock.note(46, [client as u64, 0, 0], format_args!("client {client} hears {answer:?}"));
+        match (note, answer) {
+            (Note::Versions, Answer::Versions(versions)) => {
+                if versions.error_code != 0 || versions.api_keys.is_empty() {
+                    return Err(format!("ApiVersions answered {versions:?}"));
+                }
+                let keys = versions.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version)));
+                self.spoken = keys.collect();
+                Ok(())
+            }
+            (Note::Metadata, Answer::Metadata(metadata)) => self.learnt(client, &metadata),
+            (Note::Coordinator, Answer::Coordinator(found)) => self.found_coordinator(client, &found),
+            (Note::Join { asked_us, before }, Answer::Joined(joined)) => self.joined(client, asked_us, before, &joined),
+            (Note::Sync { who, before, asked_us }, Answer::Synced(synced)) => {
+                self.synced(client, who, before, asked_us, &synced)
+            }
+            (Note::Heartbeat { who, before, asked_us }, Answer::Beaten(beaten)) => {
+                self.beaten(client, who, before, asked_us, beaten.error_code)
+            }
+            (Note::Commit(commit), Answer::Committed(committed)) => self.committed(client, commit, &committed),
+            (Note::Recall(recall), Answer::Recalled(recalled)) => self.recalled(client, recall, &recalled),
+            (Note::Leave(who), Answer::Left(left)) => self.left(client, who, &left),
+            (Note::Fetch(reads), Answer::Fetched(fetched)) => self.fetched(client, reads, &fetched),
+            (Note::Task(task), answer) => self.task_answered(client, task, answer),
+            (note, answer) => Err(format!("{note:?} was answered with {answer:?}")),
+        }
+    }
+
+    fn lost(&mut self, client: usize) {
+        let now_us = self.world.clock.us();
+        let Some(id) = self.clients[client].link.take() else { return };
+        self.service.forget(&self.world, id, client);
+        while let Some(note) = self.clients[client].line.forget_last() {
+            self.unanswered(client, note);
+        }
+        let state = &mut self.clients[client];
+        state.line = Line::default();
+        state.not_before_us = state.not_before_us.max(now_us + state.rng.magnitude(14));
+        if let Kind::Member(member) = &mut state.kind {
+            member.disconnected();
+        }
     }
 
     fn due_after(&self, now_us: u64) -> Option<u64> {
         let clients = self.clients.iter().filter_map(|client| client.due_us(self.limit_us()));
         self.service.dues().chain(clients).filter(|due| *due > now_us).min()
-    }
-
-    fn last_words(&mut self) {
-        self.service.flush_all(&mut self.world);
     }
 
     fn died(&mut self, death: Death) {
@@ -690,14 +652,10 @@ impl Drive for Run<'_> {
         self.judge.restarted();
         self.forgetting.clear();
         self.forgettings += 1;
-        self.service.died(now_us, death);
     }
 
-    fn begin_again(&mut self, death: Death) -> Checked {
-        self.died(death);
-        self.start()?;
+    fn begun_again(&mut self) {
         self.life_began_us = self.world.clock.us();
-        Ok(())
     }
 }
 

@@ -5,8 +5,7 @@ use crate::network::Manner;
 use crate::rng::Rng;
 use crate::scenarios::drive;
 use crate::scenarios::kernel::plan as storage;
-use crate::scenarios::trouble::Trouble;
-use crate::world::Death;
+use crate::scenarios::trouble::{Fault, Trouble, manners};
 
 /// What a seed chooses for the whole run.
 #[derive(Clone, Debug)]
@@ -24,6 +23,8 @@ pub struct Options {
     /// A member that hears of a rebalance takes its time once in so many times.
     pub slow_one_in: u64,
     pub cut_percent: u64,
+    /// Of the cuts.
+    pub half_open_percent: u64,
     pub deletes: bool,
     pub alters: bool,
     /// Offsets lapse so soon.
@@ -133,21 +134,18 @@ pub enum Use {
 
 /// Draws both.
 pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
-    let (mut storage, _) = storage::draw(seed, shard_count);
+    let (mut storage, _) = storage::draw_options(seed, shard_count);
     let mut rng = Rng::of(seed, 3);
-    let manners = (0..4)
-        .map(|_| Manner {
-            latency_us: rng.pick(&[5, 50, 500, 5_000]),
-            jitter_bits: rng.pick(&[0, 6, 10, 13]),
-            piece_bytes_max: rng.pick(&[7, 100, 100_000, 100_000]),
-        })
-        .collect();
+    let swarm = storage.odds.swarm;
+    let manners = manners(swarm, &mut rng);
     let members = (0..rng.within(1..4)).map(|_| rng.pick(&[1, 2, 2, 3, 3, 4, 5, 8])).collect();
     let lapse_ms = rng.percent(15).then(|| rng.pick(&[300, 3_000]));
     storage.settings.groups.session_timeout_ms_min = 100;
     if let Some(lapse_ms) = lapse_ms {
         storage.settings.groups.offsets_retention_ms = lapse_ms;
         storage.settings.groups.offsets_check_ms = 100;
+        // Nobody could say when they do.
+        storage.odds.swarm.leave_out(Fault::ClockJump);
     }
     let options = Options {
         manners,
@@ -159,7 +157,8 @@ pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
         session_timeout_ms: rng.pick(&[300, 1_000, 1_000, 6_000]),
         rebalance_timeout_ms: rng.pick(&[500, 2_000, 2_000, 8_000]),
         slow_one_in: rng.pick(&[0, 10, 3]),
-        cut_percent: rng.pick(&[0, 2, 5]),
+        cut_percent: rng.pick(&[2, 5]) * u64::from(swarm.has(Fault::Cut) || swarm.has(Fault::HalfOpen)),
+        half_open_percent: swarm.half_open_percent(),
         deletes: rng.percent(50),
         alters: rng.percent(50),
         lapse_ms,
@@ -181,12 +180,11 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let partition = rng.below(u64::from(options.partitions) + 1) as u32;
     let group = rng.below(options.members.len() as u64) as u32;
     let member = rng.below(64) as u32;
-    if rng.below(100) < storage.death_percent {
-        let death = if rng.percent(storage.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
+    if let Some(trouble) = storage.odds.trouble(rng) {
+        return Step::Trouble(trouble);
     }
     if rng.below(100) < options.cut_percent {
-        return Step::Cut { client: member, half_open: rng.percent(30) };
+        return Step::Cut { client: member, half_open: rng.percent(options.half_open_percent) };
     }
     let away_ms = rng.within(0..2) * rng.magnitude(13);
     match rng.below(100) {
@@ -214,12 +212,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         88..89 if options.alters => Step::AddPartition { topic },
         89..90 if options.alters => Step::Alter { topic, retention_ms: 100 + rng.magnitude(12) },
         90..92 if options.alters => Step::Trim { topic, partition, offset: rng.magnitude(5) as i64 - 1 },
-        92..93 if storage.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
-        93..94 if options.lapse_ms.is_none() => {
-            Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 })
-        }
         94..95 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(14) }),
-        95..96 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(12) }),
         _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(9) }),
     }
 }

@@ -10,15 +10,13 @@
 
 pub mod plan;
 
-use super::drive::{Checked, Drive, SETTLE_US_MAX};
-use super::{Failure, Outcome, Setup};
+use super::drive::{Checked, Drive, SETTLE_US_MAX, Wired, play};
+use super::trouble::Fault;
+use super::{Outcome, Setup};
 use crate::actors::kafka::{Answer, Line, version_of};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
-use crate::guard::guard;
 use crate::history::{Event, History, Op, Producer as Sender};
-use crate::network::Arrival;
-use crate::process::Output;
 use crate::records;
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
@@ -48,11 +46,7 @@ type Uuid = [u8; 16];
 /// Runs a seed.
 pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
-    let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
-    let mut run = Run::new(setup, &options);
-    let failure = guard(|| run.play(&plan)).err().map(Failure::new);
-    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
-    Outcome::of(failure, &mut run.world, &run.history, &options, operations)
+    play(setup, &options, plan, Run::new(setup, &options), Run::play)
 }
 
 /// A partition: topic and index, made one number for the history.
@@ -139,9 +133,6 @@ impl<'a> Run<'a> {
         let storage = &options.storage;
         let mut world = World::new(setup.seed, storage.settings.clone(), storage.knobs.clone());
         world.storm_one_in = storage.storm_one_in;
-        if setup.trace {
-            world.clock.trace_lines();
-        }
         let mut clients = vec![Client::new(Kind::Maker, 300, setup.seed)];
         for index in 0..options.producers {
             let numbered = scatter(setup.seed ^ u64::from(index) << 32) % 100 < options.numbered_percent;
@@ -161,6 +152,7 @@ impl<'a> Run<'a> {
                 setup.seed,
                 Settings::default(),
                 options.manners.clone(),
+                storage.odds.swarm.has(Fault::Late),
                 storage.settings.shard_count,
             ),
             topics: BTreeMap::new(),
@@ -192,84 +184,10 @@ impl<'a> Run<'a> {
 
     // The clients' end.
 
-    fn cut(&mut self, client: usize, half_open: bool) {
-        if let Some(id) = self.clients[client].link {
-            self.service.cut(&mut self.world, id, half_open);
-        }
-        self.lost(client);
-    }
-
-    /// The client's connection is gone.
-    fn lost(&mut self, client: usize) {
-        let now_us = self.world.clock.us();
-        let state = &mut self.clients[client];
-        let Some(id) = state.link.take() else { return };
-        self.service.forget(&self.world, id, client);
-        while let Some(note) = state.line.forget_last() {
-            if let Note::Fetch(reads) = note {
-                for (_, op, _) in reads {
-                    self.history.push(now_us, Event::ReadFail { op });
-                }
-            }
-        }
-        state.line = Line::default();
-        state.introduced = false;
-        state.not_before_us = now_us + state.rng.magnitude(14);
-        match &mut state.kind {
-            Kind::Producer { boxes, .. } => {
-                for outbox in boxes.values_mut() {
-                    for op in outbox.disconnected() {
-                        self.history.push(now_us, Event::SendInfo { op });
-                    }
-                }
-            }
-            Kind::Consumer { session, located, told, .. } => {
-                *session = None;
-                *located = false;
-                told.clear();
-            }
-            Kind::Maker => {}
-        }
-    }
-
     fn send(&mut self, client: usize, bytes: Bytes) {
         if let Some(id) = self.clients[client].link {
             self.service.send(&self.world, id, bytes);
         }
-    }
-
-    /// Lets a client do what it can; true if it did anything.
-    fn act_as(&mut self, client: usize) -> Result<bool, String> {
-        let now_us = self.world.clock.us();
-        let mut busy = self.hear(client)?;
-        if self.clients[client].stopped || self.clients[client].not_before_us > now_us {
-            return Ok(busy);
-        }
-        if self.clients[client].line.waiting_since_us().is_some_and(|since| since + REQUEST_US_MAX <= now_us) {
-            self.cut(client, false);
-            return Ok(true);
-        }
-        let Some(_) = self.clients[client].link else {
-            self.clients[client].link = Some(self.service.open(&self.world, client));
-            return Ok(true);
-        };
-        if !self.clients[client].introduced {
-            if self.clients[client].line.open() > 0 {
-                return Ok(busy);
-            }
-            if matches!(self.clients[client].kind, Kind::Maker) {
-                self.make_topics(client);
-            } else {
-                self.introduce(client);
-            }
-            return Ok(true);
-        }
-        busy |= match self.clients[client].kind {
-            Kind::Maker => false,
-            Kind::Producer { .. } => self.produce(client),
-            Kind::Consumer { .. } => self.consume(client),
-        };
-        Ok(busy)
     }
 
     fn introduce(&mut self, client: usize) {
@@ -535,66 +453,6 @@ impl<'a> Run<'a> {
         true
     }
 
-    /// Takes what arrived at a client.
-    fn hear(&mut self, client: usize) -> Result<bool, String> {
-        let now_us = self.world.clock.us();
-        let Some(id) = self.clients[client].link else { return Ok(false) };
-        let mut busy = false;
-        while let Some(arrival) = self.service.arrived(now_us, id) {
-            busy = true;
-            match arrival {
-                Arrival::Bytes(bytes) => self.clients[client].line.take(&bytes)?,
-                Arrival::End => {
-                    self.lost(client);
-                    return Ok(true);
-                }
-            }
-            while let Some((note, answer)) = self.clients[client].line.next_answer()? {
-                self.answered(client, note, answer)?;
-            }
-        }
-        Ok(busy)
-    }
-
-    fn answered(&mut self, client: usize, note: Note, answer: Answer) -> Checked {
-        let now_us = self.world.clock.us();
-        match (note, answer) {
-            (Note::Versions, Answer::Versions(versions)) => {
-                if versions.error_code != 0 || versions.api_keys.is_empty() {
-                    return Err(format!("ApiVersions answered {versions:?}"));
-                }
-                Ok(())
-            }
-            (Note::Metadata, Answer::Metadata(metadata)) => self.learn(client, &metadata),
-            (Note::Create, Answer::Created(created)) => {
-                let done = created.topics.iter().all(|topic| matches!(topic.error_code, 0 | 36));
-                for topic in &created.topics {
-                    if !matches!(topic.error_code, 0 | 36 | 7 | 56 | 89 | 41) {
-                        return Err(format!("CreateTopics answered {topic:?}"));
-                    }
-                }
-                self.made |= done && !created.topics.is_empty();
-                self.clients[client].introduced = self.made;
-                self.clients[client].not_before_us = now_us + 20_000;
-                Ok(())
-            }
-            (Note::Producer, Answer::Producer(ready)) => {
-                let state = &mut self.clients[client];
-                let Kind::Producer { identity, .. } = &mut state.kind else { return Ok(()) };
-                match ready.error_code {
-                    0 => *identity = Some((ProducerId(ready.producer_id.0), ProducerEpoch(ready.producer_epoch))),
-                    7 | 14 | 15 | 56 => state.not_before_us = now_us + 20_000,
-                    other => return Err(format!("InitProducerId answered {other}")),
-                }
-                Ok(())
-            }
-            (Note::Produce(sent), Answer::Produced(produced)) => self.produced(client, sent, &produced),
-            (Note::Offsets(looks), Answer::Offsets(offsets)) => self.located(client, looks, &offsets),
-            (Note::Fetch(reads), Answer::Fetched(fetched)) => self.fetched(client, reads, &fetched),
-            (note, answer) => Err(format!("{note:?} was answered with {answer:?}")),
-        }
-    }
-
     fn learn(&mut self, client: usize, metadata: &MetadataResponse) -> Checked {
         let now_us = self.world.clock.us();
         for topic in &metadata.topics {
@@ -785,6 +643,7 @@ impl<'a> Run<'a> {
 
     fn finish(&mut self) -> Checked {
         self.world.heal();
+        self.service.heal();
         self.settle()?;
         if let Some(death) = self.options.storage.last_death {
             self.die(death)?;
@@ -838,29 +697,142 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Drive for Run<'_> {
+impl Wired for Run<'_> {
     type Step = Step;
-    const APART: bool = true;
+    type Note = Note;
 
     fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    fn take_history(&mut self) -> History {
+        std::mem::take(&mut self.history)
     }
 
     fn step(&mut self, step: Step) -> Checked {
         self.carry(step)
     }
 
-    fn take(&mut self, outputs: Vec<Output>) -> Checked {
-        self.service.deliver(&mut self.world, outputs);
-        Ok(())
+    fn wire(&mut self) -> (&mut Service, &mut World) {
+        (&mut self.service, &mut self.world)
     }
 
-    fn act(&mut self) -> Result<bool, String> {
-        let mut busy = !self.world.paused() && self.service.serve(&mut self.world)?;
-        for client in 0..self.clients.len() {
-            busy |= self.act_as(client)?;
+    fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    fn end_of(&mut self, client: usize) -> (Option<u64>, &mut Line<Note>) {
+        let client = &mut self.clients[client];
+        (client.link, &mut client.line)
+    }
+
+    fn act_as(&mut self, client: usize) -> Result<bool, String> {
+        let now_us = self.world.clock.us();
+        let mut busy = self.hear(client)?;
+        if self.clients[client].stopped || self.clients[client].not_before_us > now_us {
+            return Ok(busy);
         }
+        if self.clients[client].line.waiting_since_us().is_some_and(|since| since + REQUEST_US_MAX <= now_us) {
+            self.cut(client, false);
+            return Ok(true);
+        }
+        let Some(_) = self.clients[client].link else {
+            self.clients[client].link = Some(self.service.open(&self.world, client));
+            return Ok(true);
+        };
+        if !self.clients[client].introduced {
+            if self.clients[client].line.open() > 0 {
+                return Ok(busy);
+            }
+            if matches!(self.clients[client].kind, Kind::Maker) {
+                self.make_topics(client);
+            } else {
+                self.introduce(client);
+            }
+            return Ok(true);
+        }
+        busy |= match self.clients[client].kind {
+            Kind::Maker => false,
+            Kind::Producer { .. } => self.produce(client),
+            Kind::Consumer { .. } => self.consume(client),
+        };
         Ok(busy)
+    }
+
+    fn answered(&mut self, client: usize, note: Note, answer: Answer) -> Checked {
+        let now_us = self.world.clock.us();
+        match (note, answer) {
+            (Note::Versions, Answer::Versions(versions)) => {
+                if versions.error_code != 0 || versions.api_keys.is_empty() {
+                    return Err(format!("ApiVersions answered {versions:?}"));
+                }
+                Ok(())
+            }
+            (Note::Metadata, Answer::Metadata(metadata)) => self.learn(client, &metadata),
+            (Note::Create, Answer::Created(created)) => {
+                let done = created.topics.iter().all(|topic| matches!(topic.error_code, 0 | 36));
+                for topic in &created.topics {
+                    if !matches!(topic.error_code, 0 | 36 | 7 | 56 | 89 | 41) {
+                        return Err(format!("CreateTopics answered {topic:?}"));
+                    }
+                }
+                self.made |= done && !created.topics.is_empty();
+                self.clients[client].introduced = self.made;
+                self.clients[client].not_before_us = now_us + 20_000;
+                Ok(())
+            }
+            (Note::Producer, Answer::Producer(ready)) => {
+                let state = &mut self.clients[client];
+                let Kind::Producer { identity, .. } = &mut state.kind else { return Ok(()) };
+                match ready.error_code {
+                    0 => *identity = Some((ProducerId(ready.producer_id.0), ProducerEpoch(ready.producer_epoch))),
+                    7 | 14 | 15 | 56 => state.not_before_us = now_us + 20_000,
+                    other => return Err(format!("InitProducerId answered {other}")),
+                }
+                Ok(())
+            }
+            (Note::Produce(sent), Answer::Produced(produced)) => self.produced(client, sent, &produced),
+            (Note::Offsets(looks), Answer::Offsets(offsets)) => self.located(client, looks, &offsets),
+            (Note::Fetch(reads), Answer::Fetched(fetched)) => self.fetched(client, reads, &fetched),
+            (note, answer) => Err(format!("{note:?} was answered with {answer:?}")),
+        }
+    }
+
+    fn lost(&mut self, client: usize) {
+        let now_us = self.world.clock.us();
+        let state = &mut self.clients[client];
+        let Some(id) = state.link.take() else { return };
+        self.service.forget(&self.world, id, client);
+        while let Some(note) = state.line.forget_last() {
+            if let Note::Fetch(reads) = note {
+                for (_, op, _) in reads {
+                    self.history.push(now_us, Event::ReadFail { op });
+                }
+            }
+        }
+        state.line = Line::default();
+        state.introduced = false;
+        state.not_before_us = now_us + state.rng.magnitude(14);
+        match &mut state.kind {
+            Kind::Producer { boxes, .. } => {
+                for outbox in boxes.values_mut() {
+                    for op in outbox.disconnected() {
+                        self.history.push(now_us, Event::SendInfo { op });
+                    }
+                }
+            }
+            Kind::Consumer { session, located, told, .. } => {
+                *session = None;
+                *located = false;
+                told.clear();
+            }
+            Kind::Maker => {}
+        }
+    }
+
+    /// Without numbers there is no order between two connections.
+    fn bears_lateness(&self, client: usize) -> bool {
+        !matches!(self.clients[client].kind, Kind::Producer { numbered: false, .. })
     }
 
     fn due_after(&self, now_us: u64) -> Option<u64> {
@@ -871,14 +843,9 @@ impl Drive for Run<'_> {
         self.service.dues().chain(clients).filter(|due| *due > now_us).min()
     }
 
-    fn last_words(&mut self) {
-        self.service.flush_all(&mut self.world);
-    }
-
     fn died(&mut self, death: Death) {
         let now_us = self.world.clock.us();
         self.history.push(now_us, Event::Restart { power_lost: death == Death::Power });
-        self.service.died(now_us, death);
     }
 }
 

@@ -5,8 +5,7 @@ use crate::network::Manner;
 use crate::rng::Rng;
 use crate::scenarios::drive;
 use crate::scenarios::kernel::plan as storage;
-use crate::scenarios::trouble::Trouble;
-use crate::world::Death;
+use crate::scenarios::trouble::{Fault, Trouble, manners};
 
 /// What a seed chooses for the whole run.
 #[derive(Clone, Debug)]
@@ -20,6 +19,8 @@ pub struct Options {
     pub partitions: u32,
     pub manners: Vec<Manner>,
     pub cut_percent: u64,
+    /// Of the cuts.
+    pub half_open_percent: u64,
     pub compressed_percent: u64,
 }
 
@@ -46,15 +47,10 @@ pub enum Step {
 
 /// Draws both.
 pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
-    let (storage, _) = storage::draw(seed, shard_count);
+    let (storage, _) = storage::draw_options(seed, shard_count);
     let mut rng = Rng::of(seed, 2);
-    let manners = (0..4)
-        .map(|_| Manner {
-            latency_us: rng.pick(&[5, 50, 500]),
-            jitter_bits: rng.pick(&[0, 6, 10]),
-            piece_bytes_max: rng.pick(&[1, 7, 100, 100_000]),
-        })
-        .collect();
+    let swarm = storage.odds.swarm;
+    let manners = manners(swarm, &mut rng);
     let options = Options {
         producers: rng.within(1..4) as u32,
         numbered_percent: rng.pick(&[50, 100, 100]),
@@ -63,7 +59,8 @@ pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
         topics: rng.within(1..3) as u32,
         partitions: rng.within(1..4) as u32,
         manners,
-        cut_percent: rng.pick(&[0, 2, 5]),
+        cut_percent: rng.pick(&[2, 5]) * u64::from(swarm.has(Fault::Cut) || swarm.has(Fault::HalfOpen)),
+        half_open_percent: swarm.half_open_percent(),
         compressed_percent: rng.pick(&[0, 50, 100]),
         storage,
     };
@@ -79,12 +76,11 @@ pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
 
 fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let storage = &options.storage;
-    if rng.below(100) < storage.death_percent {
-        let death = if rng.percent(storage.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
+    if let Some(trouble) = storage.odds.trouble(rng) {
+        return Step::Trouble(trouble);
     }
     if rng.below(100) < options.cut_percent {
-        return Step::Cut { client: rng.below(8) as u32, half_open: rng.percent(30) };
+        return Step::Cut { client: rng.below(8) as u32, half_open: rng.percent(options.half_open_percent) };
     }
     match rng.below(100) {
         0..85 => Step::Publish {
@@ -94,9 +90,6 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
             records: 1 + rng.magnitude(storage.records_bits) as u32,
             bytes: rng.magnitude(storage.payload_bits) as u32,
         },
-        85..88 if storage.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
-        88..90 if storage.expiry => Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 }),
-        90..92 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(12) }),
         _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(9) }),
     }
 }

@@ -9,12 +9,11 @@
 
 pub mod plan;
 
-use super::drive::{Checked, Drive, SETTLE_US_MAX};
+use super::drive::{Checked, Drive, SETTLE_US_MAX, play};
 use super::trouble::Trouble;
-use super::{Failure, Outcome, Setup};
+use super::{Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
-use crate::guard::guard;
 use crate::history::{Event, History, Op, Producer as Sender};
 use crate::process::Output;
 use crate::records;
@@ -30,36 +29,18 @@ use kernel::reply::{Published, ReadReply, Reply};
 use kernel::shard::ShardFigures;
 use model::batch::{Numbering, sequence_plus};
 use model::{HolderId, NamespaceId, Offset, PartitionId, ProducerEpoch, ProducerId, ShardId, Ticket, TopicId};
-use plan::{From, Options, Planned, Step};
+use plan::{From, Options, Step};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Runs a seed.
 pub fn run(setup: &Setup) -> Outcome {
     let (options, plan) = plan::draw(setup.seed, setup.shard_count);
-    run_plan(setup, options, plan)
-}
-
-fn run_plan(setup: &Setup, options: Options, plan: Vec<Planned>) -> Outcome {
-    play(setup, &options, plan, |run, plan| {
+    play(setup, &options, plan, Run::new(setup, &options), |run, plan| {
         run.start()?;
         run.carry_out(plan)?;
         run.finish()
     })
-}
-
-/// Carries out what is kept of a plan in the way of a scenario, and writes down what came of it.
-pub(super) fn play(
-    setup: &Setup,
-    options: &Options,
-    plan: Vec<Planned>,
-    how: impl FnOnce(&mut Run<'_>, &[(usize, Planned)]) -> Checked,
-) -> Outcome {
-    let plan: Vec<(usize, Planned)> = plan.into_iter().enumerate().filter(|(index, _)| setup.keeps(*index)).collect();
-    let mut run = Run::new(setup, options);
-    let failure = guard(|| how(&mut run, &plan)).err().map(Failure::new);
-    let operations = plan.iter().map(|(index, planned)| (*index, format!("+{} us {:?}", planned.gap_us, planned.step)));
-    Outcome::of(failure, &mut run.world, &run.history, options, operations)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,12 +155,9 @@ const FLOOD_BYTES: usize = 6 << 20;
 const FLOOD_BATCHES: usize = 48;
 
 impl<'a> Run<'a> {
-    fn new(setup: &Setup, options: &'a Options) -> Run<'a> {
+    pub(super) fn new(setup: &Setup, options: &'a Options) -> Run<'a> {
         let mut world = World::new(setup.seed, options.settings.clone(), options.knobs.clone());
         world.storm_one_in = options.storm_one_in;
-        if setup.trace {
-            world.clock.trace_lines();
-        }
         let producers = (0..options.producers)
             .map(|index| Producer {
                 numbered: scatter(setup.seed ^ u64::from(index) << 32) % 100 < options.numbered_percent,
@@ -1081,6 +1059,10 @@ impl Drive for Run<'_> {
 
     fn world(&mut self) -> &mut World {
         &mut self.world
+    }
+
+    fn take_history(&mut self) -> History {
+        std::mem::take(&mut self.history)
     }
 
     fn step(&mut self, step: Step) -> Checked {

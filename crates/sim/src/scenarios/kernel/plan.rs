@@ -2,14 +2,13 @@
 //! The options and operations that a seed stands for.
 //!
 //! Owns: what is drawn, and from what. Every number that an operation needs is drawn here, so that leaving one out changes
-//! nothing in the others. About half of the faults are on in any one run ("swarm"): some mistakes show only where another fault
-//! does not end the run first.
+//! nothing in the others. Which faults are on in a run is drawn first (`trouble.rs`).
 
 use crate::disk::{Knobs, Tear};
 use crate::process::Settings;
 use crate::rng::Rng;
 use crate::scenarios::drive;
-use crate::scenarios::trouble::Trouble;
+use crate::scenarios::trouble::{Fault, Odds, Trouble};
 use crate::world::Death;
 use head_kafka::coordinator::GroupSettings;
 
@@ -27,11 +26,8 @@ pub struct Options {
     pub records_bits: u64,
     pub payload_bits: u64,
     pub gap_bits: u64,
-    pub death_percent: u64,
-    pub power_percent: u64,
+    pub odds: Odds,
     pub storm_one_in: u64,
-    pub full_disk: bool,
-    pub sync_errors: bool,
     pub deletes: bool,
     pub trims: bool,
     pub expiry: bool,
@@ -120,8 +116,7 @@ pub enum From {
 
 /// Draws both.
 pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
-    let mut rng = Rng::of(seed, 1);
-    let options = draw_options(&mut rng, shard_count);
+    let (options, mut rng) = draw_options(seed, shard_count);
     let mut plan = Vec::with_capacity(options.operations as usize);
     for topic in 0..options.topics {
         let step = declare(&mut rng, &options, topic);
@@ -135,22 +130,29 @@ pub fn draw(seed: u64, shard_count: u32) -> (Options, Vec<Planned>) {
     (options, plan)
 }
 
-fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
+/// Draws the options, and gives the generator on: other scenarios take no more of this than these.
+pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
+    let mut rng = Rng::of(seed, 1);
+    let odds = Odds::draw(&mut rng);
+    let swarm = odds.swarm;
     let slot_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10]);
     let slots = rng.within(2..6);
     let tail_bytes_max = rng.pick(&[16 << 10, 40 << 10, 100 << 10, slot_bytes * slots]);
-    let on = |rng: &mut Rng, one_in: u64| if rng.percent(50) { one_in } else { 0 };
-    let faults = rng.percent(80);
-    let (sync_errors, read_errors, write_errors) = (on(rng, 150), on(rng, 60), on(rng, 200));
+    let mut one_in = |fault, from: &[u64]| u64::from(swarm.has(fault)) * rng.pick(from);
+    let stall_one_in = one_in(Fault::Stall, &[300, 1000]);
+    let sync_error_one_in = one_in(Fault::SyncError, &[150, 600, 3000]);
+    let write_error_one_in = one_in(Fault::WriteError, &[200, 800, 3000]);
+    let read_error_one_in = one_in(Fault::ReadError, &[60, 300, 1000]);
+    let storm_one_in = one_in(Fault::Storm, &[2, 3, 4]);
     let knobs = Knobs {
         latency_us: rng.pick(&[5, 20, 100]),
         latency_bits: rng.pick(&[4, 7, 10]),
         sync_latency_us: rng.pick(&[50, 120, 1000]),
-        stall_one_in: on(rng, 300),
+        stall_one_in,
         tear: rng.pick(&[Tear::Sector, Tear::Page, Tear::AnyByte]),
-        sync_error_one_in: if faults && rng.percent(40) { sync_errors } else { 0 },
-        write_error_one_in: if faults && rng.percent(40) { write_errors } else { 0 },
-        read_error_one_in: if faults && rng.percent(40) { read_errors } else { 0 },
+        sync_error_one_in,
+        write_error_one_in,
+        read_error_one_in,
         under_way_percent: rng.pick(&[0, 50, 90]),
         stale_read_one_in: 0,
     };
@@ -166,7 +168,7 @@ fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
         work_us: rng.pick(&[0, 100, 5000]),
         message_us: rng.pick(&[0, 50, 2000]),
     };
-    Options {
+    let options = Options {
         settings,
         knobs,
         operations: rng.within(120..260),
@@ -178,18 +180,16 @@ fn draw_options(rng: &mut Rng, shard_count: u32) -> Options {
         records_bits: rng.pick(&[0, 2, 4]),
         payload_bits: rng.pick(&[6, 9, 11, 13]),
         gap_bits: rng.pick(&[3, 8, 11]),
-        death_percent: rng.pick(&[0, 1, 3, 6]),
-        power_percent: rng.pick(&[0, 50, 50, 100]),
-        storm_one_in: if rng.percent(40) { rng.within(2..5) } else { 0 },
-        full_disk: rng.percent(30),
-        sync_errors: rng.percent(20),
+        odds,
+        storm_one_in,
         deletes: rng.percent(40),
         trims: rng.percent(50),
         expiry: rng.percent(40),
         leader_epochs: rng.percent(50),
         last_death: rng.pick(&[None, Some(Death::Kill), Some(Death::Power), Some(Death::Power)]),
         floods: rng.percent(3),
-    }
+    };
+    (options, rng)
 }
 
 fn declare(rng: &mut Rng, options: &Options, topic: u32) -> Step {
@@ -208,9 +208,8 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
     let partition = rng.below(8) as u32;
     let producer = rng.below(u64::from(options.producers)) as u32;
     let reader = rng.below(u64::from(options.readers)) as u32;
-    if rng.below(100) < options.death_percent {
-        let death = if rng.percent(options.power_percent) { Death::Power } else { Death::Kill };
-        return Step::Trouble(Trouble::Die { death, after_operations: rng.magnitude(7) });
+    if let Some(trouble) = options.odds.trouble(rng) {
+        return Step::Trouble(trouble);
     }
     match rng.below(100) {
         0..48 => Step::Publish {
@@ -242,10 +241,6 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
         87..88 => Step::Leave { reader },
         88..89 => Step::Checkpoint,
         89..92 => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(8) }),
-        92..93 => Step::Trouble(Trouble::Pause { ms: rng.magnitude(11) }),
-        93..94 if options.full_disk => Step::Trouble(Trouble::Full { ms: rng.magnitude(8) }),
-        94..95 if options.sync_errors => Step::Trouble(Trouble::FailSync),
-        95..96 => Step::Trouble(Trouble::WallJump { ms: rng.within(0..2000) as i64 - 500 }),
         96..98 if options.deletes => Step::Delete { topic },
         98.. => declare(rng, options, topic),
         _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(3) }),
