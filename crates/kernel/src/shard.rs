@@ -556,7 +556,9 @@ impl Shard {
         if !self.failed {
             // First what makes room in the tail, then those who wait for it.
             self.spill_step();
-            self.admit_parked(now);
+            if !planted(Bug::ParkedForgotten) {
+                self.admit_parked(now);
+            }
             self.forget_surplus();
         }
         // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.

@@ -63,11 +63,31 @@ pub enum Bug {
     RetentionTakesLive,
     /// Retention never removes anything.
     RetentionNeverDue,
+    /// A spill that packs small batches together puts the last one first.
+    PackedOutOfOrder,
+    /// A numbered batch is appended though one before it is missing.
+    SequenceGapAccepted,
+    /// A read that begins within a block of a segment begins with the next one.
+    ColdReadSkips,
+    /// After a restart a partition starts where its oldest segment does, not where it was trimmed to.
+    StartForgotten,
+    /// The lock of the data directory is not looked at.
+    LockLeftOut,
+    /// Of several that wait for a partition one is told.
+    WakeLost,
+    /// Publishes that wait for room are not looked at when there is some.
+    ParkedForgotten,
+    /// A start reads all that is stored.
+    RecoveryReadsAll,
+    /// A request's memory is taken when its length is announced.
+    AnnouncedLengthReserved,
+    /// A length within a request is believed.
+    LengthUnchecked,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 37] = [
         Bug::LostSync,
         Bug::SyncLeftOut,
         Bug::TornFrameAccepted,
@@ -95,6 +115,16 @@ impl Bug {
         Bug::TombstonesKept,
         Bug::RetentionTakesLive,
         Bug::RetentionNeverDue,
+        Bug::PackedOutOfOrder,
+        Bug::SequenceGapAccepted,
+        Bug::ColdReadSkips,
+        Bug::StartForgotten,
+        Bug::LockLeftOut,
+        Bug::WakeLost,
+        Bug::ParkedForgotten,
+        Bug::RecoveryReadsAll,
+        Bug::AnnouncedLengthReserved,
+        Bug::LengthUnchecked,
     ];
 
     /// Which of the anomalies that peers have shown it is (their numbers are explained in `docs/reliability.md`); `None`: a promise
@@ -107,15 +137,23 @@ impl Bug {
             | Bug::CompactionLosesLast
             | Bug::RetentionTakesLive => Some("A1"),
             Bug::DuplicateAfterRestart | Bug::DedupeWindowLost => Some("A2"),
+            Bug::PackedOutOfOrder => Some("A3"),
             Bug::OffsetReuse => Some("A4"),
+            Bug::SequenceGapAccepted | Bug::ColdReadSkips => Some("A5"),
             Bug::AckBeforeDurable => Some("A6"),
             Bug::ReadBeforeDurable | Bug::RecoveredUnsynced => Some("A7"),
             Bug::TornFrameAccepted | Bug::StaleFrameAccepted => Some("A8"),
             Bug::LostSync | Bug::SyncLeftOut => Some("A9"),
             Bug::RottenBlockServed => Some("A10"),
+            Bug::StartForgotten => Some("A11"),
+            Bug::LockLeftOut => Some("A14"),
             Bug::OffsetsLeftOutOfCheckpoint | Bug::FencedCommitAccepted => Some("A29"),
             Bug::AssignmentGivenTwice | Bug::GenerationReused | Bug::ReplacedMemberHeard => Some("A30"),
             Bug::KnownOutcomeUnknown | Bug::ValidOffsetOutOfRange => Some("A35"),
+            Bug::WakeLost | Bug::ParkedForgotten => Some("A37"),
+            Bug::RecoveryReadsAll => Some("A38"),
+            Bug::AnnouncedLengthReserved => Some("A39"),
+            Bug::LengthUnchecked => Some("A40"),
             Bug::TombstoneDroppedEarly | Bug::SupersededKept | Bug::TombstonesKept | Bug::RetentionNeverDue => None,
         }
     }

@@ -466,17 +466,8 @@ impl Checker {
             return false;
         }
         let base = offset.wrapping_sub(value - sent.first);
-        match sent.base {
-            None => sent.base = Some(base),
-            Some(known) if known != base => {
-                let known = known.wrapping_add(value - sent.first);
-                self.report.add(Rule::OnceOnly, || {
-                    format!("value {value} of partition {partition} stands at offset {known}, {how} at {offset} too")
-                });
-                // The offset is looked at too: it may have meant something else.
-            }
-            Some(_) => {}
-        }
+        let before = *sent.base.get_or_insert(base);
+        let before = before.wrapping_add(value - sent.first);
         let (page, slot) = self.partitions.entry(partition).or_default().page(offset);
         let known = page.values[slot];
         if known == NOT_A_VALUE {
@@ -485,9 +476,13 @@ impl Checker {
             self.report.add(Rule::OneValueAnOffset, || {
                 format!("offset {offset} of partition {partition} was value {known}, now {how}: value {value}")
             });
-            return false;
         }
-        true
+        if before != offset {
+            self.report.add(Rule::OnceOnly, || {
+                format!("value {value} of partition {partition} stands at offset {before}, {how} at {offset} too")
+            });
+        }
+        known == NOT_A_VALUE || known == value
     }
 
     fn sent_with(&self, value: u64) -> Option<usize> {

@@ -12,6 +12,7 @@
 //!   Names whose sync failed stay to be synced.
 //! - No space: whatever would make a file longer, or make one, fails, after having done a part of it.
 //! - Writes and reads that fail have done a part. Short transfers are this: the trait has no shorter answers to give.
+//! - The directory's lock is held by one process until that process is gone, whatever it does meanwhile (`flock`).
 //! - Damage at rest (`flip`, `overwrite`, `cut`: bit rot, lost and misdirected writes, lost ends) is done by scenarios that then expect it to be found.
 //!
 //! `fuse` burns at every submit and every completion; when it is out the process is dead: every operation fails, nothing has any
@@ -86,6 +87,9 @@ pub struct DiskFigures {
     pub lost_writes: u64,
     pub lost_names: u64,
     pub stale_reads: u64,
+    /// Bytes read of segments, and of everything else.
+    pub segment_read_bytes: u64,
+    pub other_read_bytes: u64,
 }
 
 /// Written but not synced.
@@ -140,6 +144,8 @@ struct State {
     fuse: Option<u64>,
     dead: bool,
     full_until_us: u64,
+    /// Some process holds the directory's lock.
+    locked: bool,
     /// For stale reads: the bytes of each file at the last restart.
     earlier: BTreeMap<FileName, Vec<u8>>,
     figures: DiskFigures,
@@ -178,6 +184,7 @@ impl SimDisk {
             fuse: None,
             dead: false,
             full_until_us: 0,
+            locked: false,
             earlier: BTreeMap::new(),
             figures: DiskFigures::default(),
         };
@@ -189,6 +196,11 @@ impl SimDisk {
         let mut state = self.state.borrow_mut();
         state.users += 1;
         DiskHandle { state: self.state.clone(), user: state.users }
+    }
+
+    /// Takes the directory's lock for a process; false while another has it.
+    pub fn take_lock(&self) -> bool {
+        !std::mem::replace(&mut self.state.borrow_mut().locked, true)
     }
 
     /// When the next operation under way is answered.
@@ -454,6 +466,11 @@ impl State {
                 let start = usize::try_from(at).unwrap_or(usize::MAX).min(current.len());
                 let end = start.saturating_add(len as usize).min(current.len());
                 let mut bytes = current[start..end].to_vec();
+                let read_bytes = match file {
+                    FileName::Blob(name) if name.kind == BlobKind::Segment => &mut self.figures.segment_read_bytes,
+                    _ => &mut self.figures.other_read_bytes,
+                };
+                *read_bytes += bytes.len() as u64;
                 if self.rng.once_in(self.knobs.stale_read_one_in)
                     && let Some(earlier) = self.earlier.get(&file)
                 {
@@ -527,6 +544,7 @@ impl State {
         let mut under_way = std::mem::take(&mut self.under_way);
         self.rng.shuffle(&mut under_way);
         self.dead = false;
+        self.locked = false;
         self.fuse = None;
         for UnderWay { op, sequence, .. } in under_way {
             if !self.rng.percent(self.knobs.under_way_percent) {

@@ -17,6 +17,7 @@ use media::identity::{self, IdentityError};
 use media::local::blobs::LocalBlobs;
 use media::local::wal::{LocalWal, WalOpenError, WalOptions};
 use model::media::{BlobDone, BlobOp, Blobs, MediaError, Wal, WalDone, WalOpened};
+use model::planted::{Bug, planted};
 use model::{HolderId, Lsn, ShardEpoch, ShardId, Ticket};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub enum Output {
 /// Why a start failed.
 #[derive(Debug)]
 pub enum StartError {
+    /// Another process has the directory.
+    Held,
     Identity(IdentityError),
     Wal(WalOpenError),
     Open(OpenError),
@@ -95,7 +98,7 @@ pub struct Process {
 pub type HashAt = (ShardId, Lsn, u64);
 
 impl Process {
-    /// Starts: recovery of every shard, then greetings.
+    /// Starts: the directory's lock, recovery of every shard, then greetings.
     ///
     /// # Errors
     /// [`StartError`], also when the disk's fuse went out on the way.
@@ -105,6 +108,9 @@ impl Process {
         clock: &Clock,
         mut rng: Rng,
     ) -> Result<(Process, Vec<Found>), StartError> {
+        if !disk.take_lock() && !planted(Bug::LockLeftOut) {
+            return Err(StartError::Held);
+        }
         let mut root = disk.handle();
         let identity = identity::open(&mut root, CLUSTER_ID, settings.shard_count).map_err(StartError::Identity)?;
         let mut units = Vec::new();

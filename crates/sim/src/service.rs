@@ -29,6 +29,8 @@ struct Link {
 struct Server {
     session: Session,
     input: BytesMut,
+    /// The most that has waited in it.
+    input_bytes_max: usize,
     fresh: bool,
     blocked: bool,
 }
@@ -57,6 +59,9 @@ pub struct Service {
     shard_count: u32,
 }
 
+/// A connection's input may hold so much, or four times of what came.
+const INPUT_ROOM_BYTES_MAX: usize = 64 * 1024;
+
 fn ctx(link: u64) -> Ctx {
     Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(link) }
 }
@@ -77,7 +82,7 @@ impl Service {
         let manner = self.net.pick(&self.manners);
         let session =
             Session::new(self.settings.clone(), ctx(id), "/127.0.0.1".into(), self.net.bits(), world.clock.now());
-        let server = Some(Server { session, input: BytesMut::new(), fresh: true, blocked: false });
+        let server = Some(Server { session, input: BytesMut::new(), input_bytes_max: 0, fresh: true, blocked: false });
         let link = Link { manner, up: Pipe::default(), down: Pipe::default(), server, half_open: false };
         world.clock.note(44, [id, client as u64, 0], format_args!("client {client} opens connection {id}"));
         self.links.insert(id, link);
@@ -226,6 +231,7 @@ impl Service {
             match arrival {
                 Arrival::Bytes(bytes) => {
                     server.input.extend_from_slice(&bytes);
+                    server.input_bytes_max = server.input_bytes_max.max(server.input.len());
                     server.fresh = true;
                     if server.session.wants_input()
                         && let Err(reason) = server.session.handle_input(now, catalog, &mut server.input)
@@ -234,6 +240,12 @@ impl Service {
                         break;
                     }
                     server.blocked = !server.session.wants_input();
+                    let (room, came) = (server.input.capacity(), server.input_bytes_max);
+                    if !world.clients_alone && room > INPUT_ROOM_BYTES_MAX.max(4 * came) {
+                        return Err(format!(
+                            "memory follows what is announced: {room} bytes are held for {came} that came"
+                        ));
+                    }
                 }
                 Arrival::End => {
                     close = Some("the client left".into());

@@ -6,14 +6,15 @@
 //! Must not know: clients, scenarios.
 
 use crate::clock::Clock;
-use crate::disk::{Knobs, SimDisk};
+use crate::disk::{DiskFigures, Knobs, SimDisk};
 use crate::process::{HashAt, Output, Process, Settings, StartError};
 use crate::rng::Rng;
 use crate::sometimes::Sightings;
 use kernel::shard::OpenError;
+use media::disk::FileName;
 use media::identity::IdentityError;
 use media::local::wal::WalOpenError;
-use model::media::MediaError;
+use model::media::{BlobKind, MediaError};
 use model::{Corrupt, Lsn};
 use std::collections::BTreeMap;
 
@@ -53,6 +54,9 @@ pub struct World {
     wall_off_ms: i64,
     /// A refused start (damage found) is what the scenario hopes for.
     pub damage_done: bool,
+    /// Whenever the process dies by itself, somebody starts another before it is gone; what came of that.
+    pub rival_at_death: bool,
+    rival: Result<(), Wrong>,
     /// Nobody looks inside: what the process is, not what it does, goes unjudged.
     pub clients_alone: bool,
 }
@@ -65,6 +69,11 @@ pub enum Refused {
 }
 
 const STARTS_MAX: u32 = 60;
+/// What a start may read of a segment beside an eighth of it: its head and its end, where the index stands.
+const SEGMENT_HEAD_BYTES: u64 = 4096;
+const SEGMENT_END_BYTES: u64 = 64 * 1024;
+/// How often it may read everything else: once to look, once to take, once to be sure.
+const OTHERS_READ_TIMES_MAX: u64 = 3;
 /// From one side to the other it is an hour: Kafka refuses records whose time is further from its clock than that.
 const WALL_OFF_MS_MAX: i64 = 1_800_000;
 
@@ -92,6 +101,8 @@ impl World {
             wall_ms_max: 0,
             wall_off_ms: 0,
             damage_done: false,
+            rival_at_death: false,
+            rival: Ok(()),
             clients_alone: false,
         }
     }
@@ -114,6 +125,7 @@ impl World {
     /// # Errors
     /// [`Refused`]: it does not start, or not to the state that it had.
     pub fn start(&mut self) -> Result<(), Refused> {
+        std::mem::replace(&mut self.rival, Ok(())).map_err(Refused::Wrong)?;
         if std::mem::take(&mut self.failing_sync) {
             self.disk.set_knobs(self.knobs.clone());
         }
@@ -129,6 +141,7 @@ impl World {
                 self.disk.heal();
             }
             let rng = Rng::new(self.rng.bits());
+            let before = self.disk.figures();
             let started = Process::start(&self.settings, &self.disk, &self.clock, rng);
             if self.disk.dead() {
                 self.sightings.saw("death in recovery");
@@ -138,6 +151,7 @@ impl World {
             match started {
                 Ok((process, found)) => {
                     self.lives += 1;
+                    self.check_reads(before)?;
                     for (shard, found) in found.iter().enumerate() {
                         self.sightings.saw_if(found.torn, "torn tail cut");
                         self.sightings.saw_if(found.copied_forward > 0, "frames copied forward");
@@ -187,6 +201,50 @@ impl World {
             }
         }
         Err(Refused::Wrong("the start fails for ever".into()))
+    }
+
+    /// A start reads the log, the checkpoint and of each segment its end: how long it takes does not grow with what is stored.
+    fn check_reads(&self, before: DiskFigures) -> Result<(), Refused> {
+        if self.clients_alone {
+            return Ok(());
+        }
+        let (mut segments_max, mut others_max) = (0, 0);
+        for (file, bytes) in self.disk.list() {
+            match file {
+                FileName::Blob(name) if name.kind == BlobKind::Segment => {
+                    segments_max += SEGMENT_END_BYTES.min(bytes as u64) + SEGMENT_HEAD_BYTES + bytes as u64 / 8;
+                }
+                _ => others_max += OTHERS_READ_TIMES_MAX * bytes as u64,
+            }
+        }
+        let now = self.disk.figures();
+        let segments = now.segment_read_bytes - before.segment_read_bytes;
+        let others = now.other_read_bytes - before.other_read_bytes;
+        if segments > segments_max || others > others_max {
+            return Err(Refused::Wrong(format!(
+                "a start takes the longer the more is stored: it read {segments} bytes of segments and {others} others, \
+                 {segments_max} and {others_max} should do"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A second process is started on the same directory, while the first lives, is paused, or is about to be gone.
+    ///
+    /// # Errors
+    /// In words: it serves.
+    pub fn start_rival(&mut self) -> Result<(), Wrong> {
+        let rng = Rng::new(self.rng.bits());
+        match Process::start(&self.settings, &self.disk, &self.clock, rng) {
+            Err(StartError::Held) => {
+                self.sightings.saw("second process refused");
+                self.sightings.saw_if(self.paused(), "second process refused while the first is paused");
+                self.sightings.saw_if(self.disk.dead(), "second process refused while the first dies");
+                Ok(())
+            }
+            Ok(_) => Err("two processes serve one data directory".into()),
+            Err(error) => Err(format!("a second process got to the data of the first: {error:?}")),
+        }
     }
 
     fn refused(&self, corrupt: Corrupt) -> Refused {
@@ -299,9 +357,13 @@ impl World {
         }
         if self.disk.dead() {
             let death = self.fuse_death;
+            if self.rival_at_death {
+                self.rival = self.start_rival();
+            }
             self.die(death);
             return None;
         }
+        let process = self.process.as_mut()?;
         self.durable = process.durable();
         Some(process.take_outputs())
     }

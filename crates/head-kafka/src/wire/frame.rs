@@ -7,6 +7,7 @@
 
 use super::{ApiKey, Format, Malformed, Reader, Text};
 use bytes::{Bytes, BytesMut};
+use model::planted::{Bug, planted};
 use std::fmt;
 
 /// A whole request, its body unread.
@@ -66,6 +67,9 @@ pub fn next(input: &mut BytesMut, bytes_max: u32) -> Result<Option<Frame>, Frame
     }
     if length as u32 > bytes_max {
         return Err(FrameError::TooLarge { bytes: length, bytes_max });
+    }
+    if planted(Bug::AnnouncedLengthReserved) {
+        input.reserve(length as usize);
     }
     let Some(head) = input[4..].first_chunk::<4>() else { return Ok(None) };
     let number = i16::from_be_bytes([head[0], head[1]]);

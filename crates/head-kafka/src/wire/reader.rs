@@ -8,6 +8,7 @@
 
 use super::Format;
 use bytes::{Buf, Bytes};
+use model::planted::{Bug, planted};
 use std::fmt;
 
 /// What the arrays of one message may take in memory, all together.
@@ -104,7 +105,7 @@ impl Reader {
 
     /// The next `length` bytes, as a slice of the request.
     pub fn take(&mut self, length: usize) -> Result<Bytes, Malformed> {
-        if length > self.bytes.len() {
+        if length > self.bytes.len() && !planted(Bug::LengthUnchecked) {
             return Err(Malformed::Length);
         }
         Ok(self.bytes.split_to(length))

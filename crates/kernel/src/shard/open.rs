@@ -257,6 +257,11 @@ fn settle_partitions(state: &mut State, segments: &mut Segments) {
             partition.next = last.base;
             partition.start = partition.start.min(partition.next);
         }
+        if planted(Bug::StartForgotten)
+            && let Some(run) = partition.runs.first()
+        {
+            partition.start = partition.start.min(run.first);
+        }
         (partition.visible_start, partition.high) = (partition.start, partition.next);
         partition.release(|run| segments.release(run));
     }

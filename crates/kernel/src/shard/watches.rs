@@ -9,6 +9,7 @@
 use crate::effect::Effect;
 use crate::log::partition::Partition;
 use crate::shard::Shard;
+use model::planted::{Bug, planted};
 use model::{HolderId, PartitionId};
 use std::collections::BTreeSet;
 
@@ -27,6 +28,9 @@ impl Watches {
     pub(super) fn fire(&mut self, partition: PartitionId, watches: BTreeSet<(HolderId, u64)>) {
         for (holder, watch) in watches {
             self.by_holder.remove(&(holder, partition, watch));
+            if planted(Bug::WakeLost) && !self.fired.is_empty() {
+                continue;
+            }
             self.fired.insert((holder, watch));
         }
     }

@@ -13,6 +13,7 @@ use crate::command::Origin;
 use crate::spill::work::PlannedBatch;
 use model::batch::{CRC_START, HEADER_BYTES, Header, LENGTH_END, patch};
 use model::compression::{self, Compression};
+use model::planted::{Bug, planted};
 use model::{crc, varint};
 
 /// Of one packed batch.
@@ -64,7 +65,8 @@ pub(super) fn packed(batches: &[PlannedBatch]) -> Option<PlannedBatch> {
     let mut records = Vec::with_capacity(BYTES_MAX);
     let mut varints = Vec::new();
     let (mut count, mut max_timestamp_ms) = (0, 0);
-    for batch in batches {
+    for at in 0..batches.len() {
+        let batch = &batches[if planted(Bug::PackedOutOfOrder) { batches.len() - 1 - at } else { at }];
         let header = Header::read(&batch.bytes)?;
         let later_ms = header.base_timestamp_ms.checked_sub(first.base_timestamp_ms)?;
         let mut rest = batch.bytes.get(HEADER_BYTES..)?;

@@ -9,6 +9,7 @@ use crate::format::v1::segment::{self, SegmentIndex, Trailer};
 use crate::shard::OpenError;
 use crate::spill::read_blob;
 use model::media::{BlobName, Blobs};
+use model::planted::{Bug, planted};
 
 /// A footer is read in one piece with the trailer when it fits in this.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -20,6 +21,9 @@ const TAIL_BYTES: u64 = 64 * 1024;
 pub fn load(blobs: &mut dyn Blobs, name: BlobName, length: u64) -> Result<SegmentIndex, OpenError> {
     let named = |error: FormatError| error.named(name);
     let too_short = || named(FormatError::damaged(length, "the file is too short for a segment"));
+    if planted(Bug::RecoveryReadsAll) {
+        read_blob::read(blobs, name, 0, length)?;
+    }
     let trailer_at = length.checked_sub(HEAD_BYTES as u64).ok_or_else(too_short)?;
     let head = read_blob::read(blobs, name, 0, HEAD_BYTES as u64)?;
     let tail_at = length.saturating_sub(TAIL_BYTES);

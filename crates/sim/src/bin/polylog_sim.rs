@@ -348,7 +348,7 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
         };
         let (by_all, by_clients) = (caught(false), caught(true));
         plant(None);
-        missed += u32::from(by_all.is_none() || by_clients.is_none());
+        missed += u32::from(by_all.is_none() || (by_clients.is_none() && !scenarios::costs_only(bug)));
         println!("{}{scenario} | {} | {} |", row(bug), cells(by_all), cells(by_clients));
     }
     if missed == 0 {
@@ -364,7 +364,11 @@ fn planted(arguments: &Arguments, name: Option<&str>) -> ExitCode {
 #[cfg(feature = "planted")]
 fn cells(caught: Option<(u64, String)>) -> String {
     let Some((seed, text)) = caught else { return format!("- | not in {PLANTED_SEEDS_MAX} seeds") };
-    let text: String = text.lines().collect::<Vec<_>>().join(" ").chars().take(100).collect();
+    let text = text.lines().collect::<Vec<_>>().join(" ");
+    // Where cargo keeps the crates of others differs from machine to machine.
+    let from = text.find("panicked at ").map_or(0, |at| at + "panicked at ".len());
+    let to = text.find("/src/index.crates.io-").map_or(from, |at| at + "/src/".len());
+    let text: String = text[..from].chars().chain(text[to..].chars()).take(100).collect();
     format!("{seed} | {}", text.replace('|', "/"))
 }
 

@@ -122,6 +122,15 @@ pub trait Drive {
                 self.world().sightings.saw("process paused");
                 self.world().clock.advance_to(now_us + ms * 1000);
             }
+            Trouble::Rival { pause_ms } => {
+                if pause_ms > 0 {
+                    self.world().pause_until(now_us + pause_ms * 1000);
+                }
+                self.world().start_rival()?;
+                if !Self::APART {
+                    self.world().clock.advance_to(now_us + pause_ms * 1000);
+                }
+            }
             Trouble::Quiet { ms } => self.run_for(ms * 1000)?,
         }
         Ok(())

@@ -137,8 +137,14 @@ pub fn suited(bug: Bug) -> &'static str {
         Bug::CompactionLosesLast | Bug::TombstoneDroppedEarly | Bug::SupersededKept | Bug::TombstonesKept => {
             "compaction"
         }
+        Bug::AnnouncedLengthReserved | Bug::LengthUnchecked => "kafka",
         _ => "kernel",
     }
+}
+
+/// Does it cost time or memory, and nothing that clients can tell until it is too late? Then a bound of the simulator's must catch it.
+pub fn costs_only(bug: Bug) -> bool {
+    matches!(bug, Bug::RecoveryReadsAll | Bug::AnnouncedLengthReserved)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod judge;
 mod plan;
 
 use super::drive::{Checked, Drive, SETTLE_US_MAX, play};
+use super::trouble::Fault;
 use super::{Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::history::{History, Op};
@@ -103,6 +104,7 @@ impl<'a> Run<'a> {
         let around = &options.around;
         let mut world = World::new(setup.seed, around.settings.clone(), around.knobs.clone());
         world.storm_one_in = around.storm_one_in;
+        world.rival_at_death = around.odds.swarm.has(Fault::Rival);
         let producers = (0..around.producers)
             .map(|index| Producer {
                 numbered: scatter(setup.seed ^ u64::from(index) << 32) % 100 < around.numbered_percent,

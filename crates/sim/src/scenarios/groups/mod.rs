@@ -178,6 +178,7 @@ impl<'a> Run<'a> {
         let storage = &options.storage;
         let mut world = World::new(setup.seed, storage.settings.clone(), storage.knobs.clone());
         world.storm_one_in = storage.storm_one_in;
+        world.rival_at_death = storage.odds.swarm.has(Fault::Rival);
         let workers = FIRST_COMMITTER + options.committers as usize;
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..workers {

@@ -2,13 +2,14 @@
 //! Kafka clients on byte streams: the head's sessions, the kernel and the local medium under everything that can go wrong between
 //! a client and a disk.
 //!
-//! Owns: clients (a topic maker, producers, consumers). Must not know: how requests are encoded (`actors/kafka.rs`), how they travel
+//! Owns: clients (a topic maker, producers, consumers, strangers that send what is no request). Must not know: how requests are encoded (`actors/kafka.rs`), how they travel
 //! and are served (`service.rs`), how the head works.
 //!
 //! At the end: heal, let producers finish and consumers catch up (one that does not is stuck), die once more, let a new consumer
 //! read everything, judge.
 
 pub mod plan;
+mod stranger;
 
 use super::drive::{Checked, Drive, SETTLE_US_MAX, Wired, play};
 use super::trouble::Fault;
@@ -17,6 +18,7 @@ use crate::actors::kafka::{Answer, Line, version_of};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
 use crate::history::{Event, History, Op, Producer as Sender};
+use crate::network::Arrival;
 use crate::records;
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
@@ -39,7 +41,7 @@ use model::batch::{Numbering, compressed, sequence_plus};
 use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId};
 use plan::{Options, Planned, Step};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 type Uuid = [u8; 16];
 
@@ -118,7 +120,13 @@ struct Run<'a> {
     /// Acknowledged up to here.
     acked: BTreeMap<Key, u64>,
     made: bool,
+    /// Connections of strangers, the newest last.
+    strangers: VecDeque<u64>,
 }
+
+/// Of more strangers the first goes.
+const STRANGERS_MAX: usize = 4;
+const STRANGER: usize = 999;
 
 const REQUEST_US_MAX: u64 = 30_000_000;
 const DRAINER: u32 = 201;
@@ -133,6 +141,7 @@ impl<'a> Run<'a> {
         let storage = &options.storage;
         let mut world = World::new(setup.seed, storage.settings.clone(), storage.knobs.clone());
         world.storm_one_in = storage.storm_one_in;
+        world.rival_at_death = storage.odds.swarm.has(Fault::Rival);
         let mut clients = vec![Client::new(Kind::Maker, 300, setup.seed)];
         for index in 0..options.producers {
             let numbered = scatter(setup.seed ^ u64::from(index) << 32) % 100 < options.numbered_percent;
@@ -159,6 +168,7 @@ impl<'a> Run<'a> {
             next_values: (0..options.producers).map(value::first_of_client).collect(),
             acked: BTreeMap::new(),
             made: false,
+            strangers: VecDeque::new(),
         }
     }
 
@@ -177,9 +187,36 @@ impl<'a> Run<'a> {
                 let client = client as usize % self.clients.len();
                 self.cut(client, half_open);
             }
+            Step::Babble { how, salt } => {
+                if self.strangers.len() == STRANGERS_MAX {
+                    self.strangers_go(1);
+                }
+                let id = self.service.open(&self.world, STRANGER);
+                self.service.send(&self.world, id, stranger::babble(how, salt));
+                self.strangers.push_back(id);
+            }
             Step::Trouble(trouble) => self.suffer(trouble)?,
         }
         Ok(())
+    }
+
+    /// They do not care for the answer.
+    fn strangers_hear(&mut self, now_us: u64) -> bool {
+        let mut busy = false;
+        for id in &self.strangers {
+            while let Some(arrival) = self.service.arrived(now_us, *id) {
+                self.world.sightings.saw_if(arrival == Arrival::End, "stranger shown out");
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    fn strangers_go(&mut self, count: usize) {
+        for id in self.strangers.drain(..count) {
+            self.service.cut(&mut self.world, id, false, true);
+            self.service.forget(&self.world, id, STRANGER);
+        }
     }
 
     // The clients' end.
@@ -644,6 +681,7 @@ impl<'a> Run<'a> {
     fn finish(&mut self) -> Checked {
         self.world.heal();
         self.service.heal();
+        self.strangers_go(self.strangers.len());
         self.settle()?;
         if let Some(death) = self.options.storage.last_death {
             self.die(death)?;
@@ -729,6 +767,9 @@ impl Wired for Run<'_> {
     fn act_as(&mut self, client: usize) -> Result<bool, String> {
         let now_us = self.world.clock.us();
         let mut busy = self.hear(client)?;
+        if matches!(self.clients[client].kind, Kind::Maker) {
+            busy |= self.strangers_hear(now_us);
+        }
         if self.clients[client].stopped || self.clients[client].not_before_us > now_us {
             return Ok(busy);
         }

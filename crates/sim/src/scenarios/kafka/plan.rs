@@ -41,8 +41,25 @@ pub enum Step {
         client: u32,
         half_open: bool,
     },
+    /// Somebody who does not know the protocol, or means harm, connects and sends something.
+    Babble {
+        how: Babble,
+        salt: u64,
+    },
     /// What the process suffers.
     Trouble(Trouble),
+}
+
+/// What comes from strangers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Babble {
+    /// A request announces more than comes.
+    Lie,
+    /// Some bits of a request are others.
+    Flips,
+    /// A request ends too early.
+    Stump,
+    Noise,
 }
 
 /// Draws both.
@@ -89,6 +106,10 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
             partition: rng.below(u64::from(options.partitions)) as u32,
             records: 1 + rng.magnitude(storage.records_bits) as u32,
             bytes: rng.magnitude(storage.payload_bits) as u32,
+        },
+        85..90 => Step::Babble {
+            how: rng.pick(&[Babble::Lie, Babble::Flips, Babble::Flips, Babble::Stump, Babble::Noise]),
+            salt: rng.bits(),
         },
         _ => Step::Trouble(Trouble::Quiet { ms: rng.magnitude(9) }),
     }

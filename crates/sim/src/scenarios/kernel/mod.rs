@@ -10,7 +10,7 @@
 pub mod plan;
 
 use super::drive::{Checked, Drive, SETTLE_US_MAX, play};
-use super::trouble::Trouble;
+use super::trouble::{Fault, Trouble};
 use super::{Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
 use crate::checker;
@@ -158,6 +158,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(setup: &Setup, options: &'a Options) -> Run<'a> {
         let mut world = World::new(setup.seed, options.settings.clone(), options.knobs.clone());
         world.storm_one_in = options.storm_one_in;
+        world.rival_at_death = options.odds.swarm.has(Fault::Rival);
         let producers = (0..options.producers)
             .map(|index| Producer {
                 numbered: scatter(setup.seed ^ u64::from(index) << 32) % 100 < options.numbered_percent,
