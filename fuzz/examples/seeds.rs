@@ -39,6 +39,11 @@ fn main() -> std::io::Result<()> {
     }
     for (name, seed) in amqp_frames() {
         put("amqp_frame", &name, &seed)?;
+        // Let in, a channel opened, then one method.
+        if name.starts_with("method") {
+            let open = framed_method(&[0, 20, 0, 10, 0]);
+            put("amqp_session", &name, &[&[9], open.as_slice(), &seed].concat())?;
+        }
     }
     put("wal_frame", "slot", &slot(&plain))?;
     put("wal_frame", "body", &[plain.as_ref(), &[0; 8]].concat())?;
@@ -70,20 +75,22 @@ fn amqp_frames() -> Vec<(String, Vec<u8>)> {
         let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
         digits.chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
     };
-    let framed = |payload: &[u8]| {
-        let length = (payload.len() as u32).to_be_bytes();
-        [&[amqp_frame::METHOD, 0, 1][..], &length, payload, &[amqp_frame::END]].concat()
-    };
     let indented = |text: &'static str| text.lines().filter(|line| line.starts_with("  ")).map(unhex);
     let methods = indented(include_str!("../../crates/head-amqp/src/testdata/methods.txt"));
     let mut seeds: Vec<_> =
-        methods.enumerate().map(|(at, payload)| (format!("method-{at:02}"), framed(&payload))).collect();
+        methods.enumerate().map(|(at, payload)| (format!("method-{at:02}"), framed_method(&payload))).collect();
     let properties = indented(include_str!("../../crates/head-amqp/src/testdata/properties.txt"));
     seeds.extend(properties.enumerate().map(|(at, payload)| (format!("properties-{at}"), payload)));
     let tables = include_str!("../../crates/head-amqp/src/testdata/tables.txt").lines();
     let tables = tables.filter(|line| line.starts_with("000000")).map(|line| unhex(line)[4..].to_vec());
     seeds.extend(tables.enumerate().map(|(at, fields)| (format!("table-{at:02}"), fields)));
     seeds
+}
+
+/// On channel 1.
+fn framed_method(payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&[amqp_frame::METHOD, 0, 1][..], &length, payload, &[amqp_frame::END]].concat()
 }
 
 type Seed = (&'static str, i16, i16, bool, Vec<u8>);

@@ -92,7 +92,7 @@ pub enum Compared {
     /// A property of the declaration itself: `'true'`.
     Property(String),
     /// An argument: `the value '5' of type 'signedint'`.
-    Argument(Value),
+    Argument(Box<Value>),
     None,
 }
 
@@ -282,39 +282,43 @@ pub enum Refusal {
     TransactionTooLarge {
         bytes_max: u64,
     },
+    /// Ours: RabbitMQ has no bound unless one is set.
+    TooManyConsumers {
+        consumers_max: usize,
+    },
 
     // Everything below is in the test's file.
     None {
-        object: Object,
+        object: Box<Object>,
     },
     NoneDeclared,
     Inequivalent {
-        argument: String,
-        object: Object,
+        argument: &'static str,
+        object: Box<Object>,
         received: Compared,
         current: Compared,
     },
     Locked {
-        queue: Object,
+        queue: Box<Object>,
     },
     Argument {
-        argument: String,
-        queue: Object,
+        argument: &'static str,
+        queue: Box<Object>,
         why: BadArgument,
     },
     ArgumentType {
-        argument: String,
-        queue: Object,
+        argument: &'static str,
+        queue: Box<Object>,
         got: &'static str,
     },
     ArgumentOfOtherType {
-        argument: String,
-        queue: Object,
+        argument: &'static str,
+        queue: Box<Object>,
         queue_type: QueueType,
     },
     Property {
         property: &'static str,
-        queue: Object,
+        queue: Box<Object>,
     },
     ServerNamed {
         queue_type: QueueType,
@@ -324,17 +328,17 @@ pub enum Refusal {
         name: ShortString,
     },
     InUse {
-        object: Object,
+        object: Box<Object>,
     },
     NotEmpty {
-        queue: Object,
+        queue: Box<Object>,
     },
     DefaultExchange,
     SystemExchange {
-        exchange: Object,
+        exchange: Box<Object>,
     },
     InternalExchange {
-        exchange: Object,
+        exchange: Box<Object>,
     },
     ExchangeType {
         kind: ShortString,
@@ -359,13 +363,13 @@ pub enum Refusal {
     ReplyConsumerTwice,
     DeliveryTag(u64),
     GetFromSingleActive {
-        queue: Object,
+        queue: Box<Object>,
     },
     ConsumerTagInUse {
         tag: ShortString,
     },
     ExclusiveUse {
-        queue: Object,
+        queue: Box<Object>,
     },
     PrefetchSize(u32),
     RecoverWithoutRequeue,
@@ -374,16 +378,16 @@ pub enum Refusal {
     ConfirmToTx,
     NotTransactional,
     StreamWithoutPrefetch {
-        queue: Object,
+        queue: Box<Object>,
     },
     StreamWithoutAcks {
-        queue: Object,
+        queue: Box<Object>,
     },
     StreamPurge {
-        queue: Object,
+        queue: Box<Object>,
     },
     StreamGet {
-        queue: Object,
+        queue: Box<Object>,
     },
 }
 
@@ -435,7 +439,7 @@ impl Refusal {
             | Refusal::ContentHeaderClass { .. }
             | Refusal::NoContentBody
             | Refusal::NoMethod => ReplyCode::UnexpectedFrame,
-            Refusal::TransactionTooLarge { .. } => ReplyCode::ResourceError,
+            Refusal::TransactionTooLarge { .. } | Refusal::TooManyConsumers { .. } => ReplyCode::ResourceError,
             Refusal::NoVhost { .. }
             | Refusal::VhostAccess { .. }
             | Refusal::Negotiation { .. }
@@ -511,6 +515,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::TransactionTooLarge { bytes_max } => {
                 write!(f, "a transaction may hold {bytes_max} octets until it is committed")
+            }
+            Refusal::TooManyConsumers { consumers_max } => {
+                write!(f, "a channel may have {consumers_max} consumers")
             }
             Refusal::None { object } => write!(f, "no {object}"),
             Refusal::NoneDeclared => f.write_str("no previously declared queue"),

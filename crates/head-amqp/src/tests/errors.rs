@@ -4,15 +4,15 @@
 use crate::errors::{BadArgument, BadExpiration, Compared, Kind, Object, QueueType, Refusal, Snippet};
 use crate::wire::{ShortString, Value};
 
-fn object(kind: Kind, name: &str) -> Object {
-    Object { kind, name: name.into(), vhost: "/".into() }
+fn object(kind: Kind, name: &str) -> Box<Object> {
+    Box::new(Object { kind, name: name.into(), vhost: "/".into() })
 }
 
-fn queue(name: &str) -> Object {
+fn queue(name: &str) -> Box<Object> {
     object(Kind::Queue, name)
 }
 
-fn exchange(name: &str) -> Object {
+fn exchange(name: &str) -> Box<Object> {
     object(Kind::Exchange, name)
 }
 
@@ -20,12 +20,12 @@ fn flag(value: bool) -> Compared {
     Compared::Property(value.to_string())
 }
 
-fn differs(argument: &str, object: Object, received: Compared, current: Compared) -> Refusal {
-    Refusal::Inequivalent { argument: argument.to_string(), object, received, current }
+fn differs(argument: &'static str, object: Box<Object>, received: Compared, current: Compared) -> Refusal {
+    Refusal::Inequivalent { argument, object, received, current }
 }
 
-fn argument(argument: &str, name: &str, why: BadArgument) -> Refusal {
-    Refusal::Argument { argument: argument.to_string(), queue: queue(name), why }
+fn argument(argument: &'static str, name: &str, why: BadArgument) -> Refusal {
+    Refusal::Argument { argument, queue: queue(name), why }
 }
 
 /// What the case is refused with; `None` if it is not.
@@ -52,7 +52,7 @@ fn refusal(case: &str) -> Option<Refusal> {
             Refusal::Locked { queue: queue("x-TAG") }
         }
         "queue.declare argument added" => {
-            differs("x-max-length", queue("q-TAG"), Compared::Argument(Value::I32(5)), Compared::None)
+            differs("x-max-length", queue("q-TAG"), Compared::Argument(Box::new(Value::I32(5))), Compared::None)
         }
         "queue.declare type differs" => {
             differs("x-queue-type", queue("q-TAG"), property("quorum"), property("classic"))
@@ -68,7 +68,7 @@ fn refusal(case: &str) -> Option<Refusal> {
         "x-overflow unknown" => argument("x-overflow", "new-19-TAG", BadArgument::Overflow),
         "x-max-priority 256" => argument("x-max-priority", "new-21-TAG", BadArgument::AboveMax(256)),
         "x-dead-letter-exchange number" => Refusal::ArgumentType {
-            argument: "x-dead-letter-exchange".to_string(),
+            argument: "x-dead-letter-exchange",
             queue: queue("new-22-TAG"),
             got: Value::I32(1).type_name(),
         },
@@ -79,7 +79,7 @@ fn refusal(case: &str) -> Option<Refusal> {
         "quorum transient" => Refusal::Property { property: "auto-delete", queue: queue("new-25-TAG") },
         "stream transient" => Refusal::Property { property: "auto-delete", queue: queue("new-28-TAG") },
         "quorum x-max-priority" => Refusal::ArgumentOfOtherType {
-            argument: "x-max-priority".to_string(),
+            argument: "x-max-priority",
             queue: queue("new-26-TAG"),
             queue_type: QueueType::Quorum,
         },
@@ -95,7 +95,7 @@ fn refusal(case: &str) -> Option<Refusal> {
         "exchange.declare durable differs" => differs("durable", exchange("e-TAG"), flag(true), flag(false)),
         "exchange.declare internal differs" => differs("internal", exchange("e-TAG"), flag(true), flag(false)),
         "exchange.declare alternate-exchange differs" => {
-            let received = Compared::Argument(Value::String("amq.fanout".into()));
+            let received = Compared::Argument(Box::new(Value::String("amq.fanout".into())));
             differs("alternate-exchange", exchange("e-TAG"), received, Compared::None)
         }
         "exchange.declare unknown type" => Refusal::ExchangeType { kind: "nothing".into() },

@@ -4,4 +4,6 @@
 mod any_bytes;
 mod errors;
 mod golden;
+mod session;
+mod session_script;
 mod tables;
