@@ -152,7 +152,8 @@ pub struct SlotPreparation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Fill,
-    /// Where the disk can; else it is filled.
+    /// Where the disk can, and the file is made for it; else it is filled. What an earlier life has left behind may owe its length to a
+    /// sync that failed: no later one makes that durable, only writing it anew does.
     Allocate,
     /// A file of [`CUT_BYTES`] takes its place.
     CutDown,
@@ -184,8 +185,10 @@ impl SlotPreparation {
                 preparation.header.slot_bytes = CUT_BYTES;
                 preparation.filled = 0;
             }
-            _ if exists_to.is_some() => preparation.stage = preparation.after_create(),
-            _ => {}
+            How::Fill | How::Allocate if exists_to.is_some() => {
+                (preparation.how, preparation.stage) = (How::Fill, Stage::Fill)
+            }
+            How::Fill | How::Allocate => {}
         }
         preparation
     }
@@ -250,6 +253,7 @@ impl SlotPreparation {
     pub(super) fn took(&mut self, outcome: Result<DiskDone, DiskError>) -> Result<(), MediaError> {
         match (self.stage, outcome) {
             // A run that ended here has left it behind.
+            (Stage::Create, Err(DiskError::Exists)) if self.how == How::Allocate => self.how = How::Fill,
             (Stage::Create, Err(DiskError::Exists)) => {}
             (Stage::Remove, Err(DiskError::Missing)) => {}
             (Stage::Allocate, Err(error)) if error != DiskError::NoSpace => {
@@ -375,6 +379,35 @@ mod tests {
             let bytes = disk.bytes(preparation.file()).unwrap();
             assert_eq!(bytes.len() as u64, 2 * STEP_BYTES);
             assert!(matches!(decode(&bytes), SlotPage::Header(header, _) if header.life == Life::NONE));
+        }
+    }
+
+    #[test]
+    fn a_length_that_a_failed_sync_has_left_behind_is_not_relied_on() {
+        for made_as in [How::Allocate, How::CutDown] {
+            let disk = TestDisk::new();
+            let header = SlotHeader { slot_bytes: 2 * STEP_BYTES, ..header() };
+            let mut earlier = SlotPreparation::new(header, None, made_as);
+            disk.fail(|op| matches!(op, DiskOp::Sync { .. }).then(|| DiskError::Io("input/output error".into())));
+            earlier.step(&mut disk.clone()).unwrap_err();
+            disk.heal();
+            disk.kill();
+            let exists_to = (made_as == How::CutDown).then(|| {
+                while earlier.step(&mut disk.clone()) != Ok(true) {}
+                // Another life grows it, and dies after its sync has failed.
+                disk.fail(|op| matches!(op, DiskOp::Sync { .. }).then(|| DiskError::Io("input/output error".into())));
+                SlotPreparation::new(header, Some(CUT_BYTES), How::Allocate).step(&mut disk.clone()).unwrap_err();
+                disk.heal();
+                disk.kill();
+                CUT_BYTES
+            });
+            for exists_to in [exists_to, Some(0)] {
+                let mut preparation = SlotPreparation::new(header, exists_to, How::Allocate);
+                let disk = disk.clone();
+                while preparation.step(&mut disk.clone()) != Ok(true) {}
+                disk.cut_power(|_| 0);
+                assert_eq!(disk.bytes(preparation.file()).unwrap().len() as u64, 2 * STEP_BYTES);
+            }
         }
     }
 
