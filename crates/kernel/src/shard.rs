@@ -141,6 +141,8 @@ pub struct Shard {
     upkeep: upkeep::Upkeep,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) failed: bool,
+    /// The log has no room for what it was given, and its medium no space: nothing more is taken until it goes on.
+    pub(crate) log_waits: bool,
     pub(crate) figures: ShardFigures,
 }
 
@@ -230,6 +232,9 @@ impl Shard {
         if self.failed {
             return self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::LogFailed)));
         }
+        if self.log_waits && !self.needs_no_room(ctx, &publish) {
+            return self.refuse(ctx, ticket, &publish, PublishError::StorageFull);
+        }
         let batch_bytes = publish.batch.bytes().len();
         let (tail_bytes, more) = self.frame_need(batch_bytes);
         match self.admission.decide(now, tail_bytes, more, batch_bytes) {
@@ -312,6 +317,16 @@ impl Shard {
         }
     }
 
+    /// Is there room for something small that is decided, not published?
+    pub(super) fn has_room(&self) -> bool {
+        !self.log_waits && self.admission.fits(self.tail_bytes(), 1)
+    }
+
+    /// The medium has no space: for a spill, so that the tail stays full, or for the log itself.
+    pub(super) fn is_storage_full(&self) -> bool {
+        self.spill.no_space() || self.log_waits
+    }
+
     /// Is there room for the first publish that waits?
     fn parked_fits(&self) -> bool {
         self.admission.front().is_none_or(|front| {
@@ -324,8 +339,8 @@ impl Shard {
     /// waits, waits for a spill that is under way, not for an operator.
     fn admit_parked(&mut self, now: Now) {
         while !self.admission.is_empty() {
-            if !self.parked_fits() {
-                if !self.spill.no_space() {
+            if self.log_waits || !self.parked_fits() {
+                if !self.is_storage_full() {
                     return;
                 }
                 let Some(parked) = self.admission.take() else { return };
@@ -447,8 +462,8 @@ impl Shard {
         let id = match self.producer_ids.take() {
             Some(id) => id,
             None => {
-                if !self.admission.fits(self.tail_bytes(), 1) {
-                    let error = match self.spill.no_space() {
+                if !self.has_room() {
+                    let error = match self.is_storage_full() {
                         true => ProducerError::StorageFull,
                         false => ProducerError::Overloaded { retry_after_ms: crate::quota::DELAY_MS_MAX as u32 },
                     };
@@ -467,12 +482,13 @@ impl Shard {
 
     fn coordinate(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, which: u8, input: &bytes::Bytes) {
         let allowed = auth::decide(&ctx.principal, ctx.namespace, Resource::Node, Action::Write) == Verdict::Allow;
-        let has_room = self.admission.fits_notes(self.tail_bytes());
+        let has_room = !self.log_waits && self.admission.fits_notes(self.tail_bytes());
+        let is_full = self.is_storage_full();
         let error = match self.state.coordinators.get_mut(&which) {
             _ if !allowed => CoordinatorError::Denied,
             _ if self.failed => CoordinatorError::LogFailed,
             None => CoordinatorError::NotFound,
-            Some(beside) if !has_room && !beside.machine.only_reads(input) => match self.spill.no_space() {
+            Some(beside) if !has_room && !beside.machine.only_reads(input) => match is_full {
                 true => CoordinatorError::StorageFull,
                 false => CoordinatorError::Overloaded { retry_after_ms: crate::quota::DELAY_MS_MAX as u32 },
             },
@@ -522,8 +538,12 @@ impl Shard {
     /// The log answered.
     pub fn handle_wal(&mut self, _now: Now, done: WalDone) {
         match done {
-            WalDone::Durable { through } => self.durable(through),
+            WalDone::Durable { through } => {
+                self.log_waits = false;
+                self.durable(through);
+            }
             WalDone::Failed(error) => self.fail(error),
+            WalDone::NoSpace => self.log_waits = true,
             // Not asked for yet.
             WalDone::Lent { .. } => {}
         }

@@ -196,6 +196,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                                 tracing::warn!(shard = %slot.shard, %error, "cannot prepare a log slot; trying again until it works");
                             }
                             slot.not_before = Some(Instant::now() + REST_AFTER_ERROR);
+                            node.wal.preparation_fails(slot.shard, error);
                             filling.push_back(slot);
                         }
                     }

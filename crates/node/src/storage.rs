@@ -19,7 +19,7 @@ use media::local::blobs::LocalBlobs;
 use media::local::wal::{LocalWal, SlotPreparation, WalOptions};
 use media::memory::{MemoryMedia, MemoryWal};
 use model::ids::base64_url;
-use model::media::{Blobs, Wal, WalDone, WalOp, WalOpened};
+use model::media::{Blobs, MediaError, Wal, WalDone, WalOp, WalOpened};
 use model::{Lsn, ShardEpoch, ShardId};
 use ops::Health;
 use std::path::PathBuf;
@@ -95,6 +95,13 @@ impl AnyWal {
         match self {
             AnyWal::Local(wal) => wal.take_preparation(),
             AnyWal::Memory(_) => None,
+        }
+    }
+
+    /// It cannot be filled for now.
+    pub fn preparation_fails(&mut self, error: MediaError) {
+        if let AnyWal::Local(wal) = self {
+            wal.preparation_fails(error);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::jobs::Job;
 use crate::node::Node;
 use crate::shard_cell::Mail;
 use media::local::wal::SlotPreparation;
-use model::media::{WalDone, WalOp};
+use model::media::{MediaError, WalDone, WalOp};
 use model::{Lsn, ShardId};
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -27,10 +27,17 @@ const SETTLE_MS: u64 = 20;
 /// A log that waits for space looks again after this long.
 const BLOCKED_MS: u64 = 100;
 
+/// What became of a slot's filling.
+enum Prepared {
+    Ready(SlotPreparation),
+    /// Not yet: it is tried again.
+    Fails(MediaError),
+}
+
 #[derive(Default)]
 struct Inbox {
     ops: Vec<(ShardId, WalOp, u64)>,
-    prepared: Vec<(ShardId, SlotPreparation)>,
+    prepared: Vec<(ShardId, Prepared)>,
     stopping: bool,
     asleep: bool,
 }
@@ -58,7 +65,13 @@ impl WalQueue {
 
     /// Gives a slot back after its filling.
     pub fn give_preparation(&self, shard: ShardId, preparation: SlotPreparation) {
-        self.inbox.lock().prepared.push((shard, preparation));
+        self.inbox.lock().prepared.push((shard, Prepared::Ready(preparation)));
+        self.wake();
+    }
+
+    /// Tells the log that a slot cannot be filled for now.
+    pub fn preparation_fails(&self, shard: ShardId, error: MediaError) {
+        self.inbox.lock().prepared.push((shard, Prepared::Fails(error)));
         self.wake();
     }
 
@@ -113,7 +126,10 @@ pub fn run(node: &Arc<Node>, wals: Vec<AnyWal>) {
         }
         for (shard, preparation) in prepared.drain(..) {
             if let Some(lane) = lanes.get_mut(shard.0 as usize) {
-                lane.wal.give_preparation(preparation);
+                match preparation {
+                    Prepared::Ready(preparation) => lane.wal.give_preparation(preparation),
+                    Prepared::Fails(error) => lane.wal.preparation_fails(error),
+                }
             }
         }
         let mut progress = false;
@@ -190,6 +206,9 @@ impl Lane {
                 WalDone::Failed(_) => {
                     self.failed = true;
                     self.appended.clear();
+                }
+                WalDone::NoSpace => {
+                    tracing::warn!(shard = %self.shard, "the disk is full and the log has no room: publishes are refused until it has");
                 }
                 WalDone::Lent { .. } => {}
             }

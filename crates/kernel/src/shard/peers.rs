@@ -108,8 +108,8 @@ impl Shard {
             self.reply_after(self.state.topics.last_lsn, ctx.holder, ticket, reply);
             return Ok(());
         }
-        if !self.admission.fits(self.tail_bytes(), 1) {
-            return Err(match self.spill.no_space() {
+        if !self.has_room() {
+            return Err(match self.is_storage_full() {
                 true => DeclareError::StorageFull,
                 false => DeclareError::Overloaded { retry_after_ms: DELAY_MS_MAX as u32 },
             });
@@ -143,8 +143,8 @@ impl Shard {
             self.reply_with_topic(Some(topic.id), ctx.holder, ticket, reply);
             return Ok(());
         }
-        if !self.admission.fits(self.tail_bytes(), 1) {
-            return Err(match self.spill.no_space() {
+        if !self.has_room() {
+            return Err(match self.is_storage_full() {
                 true => AlterError::StorageFull,
                 false => AlterError::Overloaded { retry_after_ms: DELAY_MS_MAX as u32 },
             });

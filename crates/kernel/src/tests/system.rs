@@ -267,6 +267,14 @@ impl System {
         any
     }
 
+    /// Every log has no room for what it was given, and its medium no space.
+    pub fn stop_wal(&mut self) {
+        for index in 0..self.members.len() {
+            self.members[index].shard.handle_wal(self.now, WalDone::NoSpace);
+            self.drain(index);
+        }
+    }
+
     pub fn fail_wal(&mut self, index: usize) {
         let error = MediaError::Io { name: "wal".into(), why: "a failed sync".into() };
         self.members[index].shard.handle_wal(self.now, WalDone::Failed(error));

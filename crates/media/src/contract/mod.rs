@@ -72,7 +72,10 @@ mod tests {
     }
 
     /// A local log over a fresh handle at every open.
-    struct Local<D>(Box<dyn FnMut() -> D>);
+    struct Local<D> {
+        disk: Box<dyn FnMut() -> D>,
+        room: Option<TestDisk>,
+    }
 
     impl<D: Disk> WalMedium for Local<D> {
         type Wal = LocalWal<D>;
@@ -83,10 +86,16 @@ mod tests {
             options.slot_count = 3;
             options.slot_count_max = 40;
             options.lent = lent.clone();
-            LocalWal::open((self.0)(), options, from).unwrap()
+            LocalWal::open((self.disk)(), options, from).unwrap()
         }
         fn blobs(&mut self) -> LocalBlobs<D> {
-            LocalBlobs::new((self.0)())
+            LocalBlobs::new((self.disk)())
+        }
+        fn space(&mut self, wal: &mut LocalWal<D>, is_there: bool) -> bool {
+            let Some(disk) = &self.room else { return false };
+            disk.room((!is_there).then_some(0));
+            wal.prepare_step();
+            true
         }
     }
 
@@ -99,7 +108,7 @@ mod tests {
     fn the_log_on_the_test_disk_keeps_the_contract() {
         wal_suite(|| {
             let disk = TestDisk::new();
-            Local(Box::new(move || disk.clone().late(3)))
+            Local { room: Some(disk.clone()), disk: Box::new(move || disk.clone().late(3)) }
         });
     }
 
@@ -107,7 +116,7 @@ mod tests {
     fn the_log_on_the_real_disk_keeps_the_contract() {
         wal_suite(|| {
             let dir = TempDir::new();
-            Local(Box::new(move || RealDisk::open(dir.path()).unwrap()))
+            Local { room: None, disk: Box::new(move || RealDisk::open(dir.path()).unwrap()) }
         });
     }
 

@@ -19,6 +19,11 @@ pub trait WalMedium {
     /// The blobs beside it.
     fn blobs(&mut self) -> Self::Blobs;
 
+    /// From now on the medium has no space, or has some again and the log has looked. False: nobody can tell it so.
+    fn space(&mut self, _wal: &mut Self::Wal, _is_there: bool) -> bool {
+        false
+    }
+
     /// Opens it where nothing is lent.
     fn open(&mut self, from: Lsn) -> (Self::Wal, WalOpened) {
         self.open_lent(from, &BTreeSet::new())
@@ -37,6 +42,7 @@ pub fn wal_suite<M: WalMedium>(mut fresh: impl FnMut() -> M) {
     frames_of_every_size_come_back(&mut fresh());
     a_number_out_of_order_ends_the_log(&mut fresh());
     every_lend_is_answered_once_and_in_order(&mut fresh());
+    a_log_without_space_says_so_once_and_goes_on_when_there_is_some(&mut fresh());
     lent_files_keep_their_bytes_until_they_are_given_back(&mut fresh());
 }
 
@@ -301,6 +307,44 @@ fn lent_files_keep_their_bytes_until_they_are_given_back(medium: &mut impl WalMe
         check(&opened, last, last, BYTES);
     }
     check_lent(&mut medium.blobs(), &lent, BYTES);
+}
+
+fn a_log_without_space_says_so_once_and_goes_on_when_there_is_some(medium: &mut impl WalMedium) {
+    let (mut wal, _) = medium.open(Lsn(1));
+    if !medium.space(&mut wal, false) {
+        return;
+    }
+    let mut last = 0;
+    for _ in 0..2 {
+        let mut is_told = false;
+        let mut durable = 0;
+        for _ in 0..100 {
+            last += 1;
+            append(&mut wal, last, 9000);
+            for _ in 0..50 {
+                match wal.poll_done() {
+                    Some(WalDone::Durable { through }) => {
+                        assert!(!is_told, "it goes on though there is no space");
+                        durable = through.0;
+                    }
+                    Some(WalDone::NoSpace) => {
+                        assert!(!is_told, "told twice");
+                        assert!(durable + 1 == last, "told while there was room");
+                        is_told = true;
+                    }
+                    Some(other) => panic!("{other:?}"),
+                    None => {}
+                }
+            }
+        }
+        assert!(is_told && durable < last);
+        medium.space(&mut wal, true);
+        wait(&mut wal, last);
+        wal.submit(WalOp::Trim { below: Lsn(last) });
+        medium.space(&mut wal, false);
+    }
+    drop(wal);
+    check(&medium.open(Lsn(last)).1, last, last, 9000);
 }
 
 fn check_lent(blobs: &mut impl Blobs, lent: &[LentSlot], bytes: usize) {

@@ -412,9 +412,15 @@ fn no_space_for_a_fresh_slot_makes_appends_wait_and_poisons_nothing() {
         wal.advance();
     }
     let mut durable = 0;
-    while let Some(WalDone::Durable { through }) = wal.poll_done() {
-        durable = through.0;
+    let mut told = 0;
+    while let Some(done) = wal.poll_done() {
+        match done {
+            WalDone::Durable { through } => durable = through.0,
+            WalDone::NoSpace => told += 1,
+            other => panic!("{other:?}"),
+        }
     }
+    assert_eq!(told, 1);
     assert!((5..30).contains(&durable));
     let figures = wal.figures();
     assert!(matches!(figures.preparing_failed, Some(MediaError::NoSpace { .. })));
@@ -446,7 +452,7 @@ fn on_a_full_disk_one_slot_is_kept_back_for_the_next_open() {
                 last += 1;
                 append(&mut wal, last, bytes);
                 while let Some(done) = wal.poll_done() {
-                    assert!(matches!(done, WalDone::Durable { .. }), "{done:?}");
+                    assert!(matches!(done, WalDone::Durable { .. } | WalDone::NoSpace), "{done:?}");
                 }
                 durable = wal.durable().0;
                 assert!(last < 1000, "the disk is full");
@@ -743,6 +749,24 @@ fn slots_can_be_prepared_elsewhere() {
         prepared += 1;
     }
     assert_eq!((prepared, wal.figures().slots_free), (3, 3));
+
+    // Whoever prepares finds no space: it is told when frames wait for that, and not before.
+    wal.submit(WalOp::Lend { below: Lsn(1) });
+    assert_eq!(wal.poll_done(), Some(WalDone::Lent { slots: Vec::new() }));
+    let mut preparation = wal.take_preparation().expect("one to lend");
+    wal.preparation_fails(MediaError::NoSpace { name: "slot".into() });
+    assert_eq!(wal.poll_done(), None);
+    let (mut last, mut done) = (prepared, None);
+    while !matches!(done, Some(WalDone::NoSpace)) {
+        assert!(matches!(done, None | Some(WalDone::Durable { .. })), "{done:?}");
+        last += 1;
+        append(&mut wal, last, 5000);
+        done = wal.poll_done();
+    }
+    assert_eq!((wal.poll_done(), wal.durable()), (None, Lsn(last - 1)));
+    while !preparation.step(&mut elsewhere).unwrap() {}
+    wal.give_preparation(preparation);
+    assert_eq!(wal.poll_done(), Some(WalDone::Durable { through: Lsn(last) }));
 }
 
 /// The bodies of lent slots stand where it was said.

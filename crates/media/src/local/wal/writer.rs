@@ -34,8 +34,13 @@ impl<D: Disk> LocalWal<D> {
                 self.took(tag, outcome);
             }
             if !self.start_next() {
-                return;
+                break;
             }
+        }
+        let no_space = matches!(self.preparing_failed, Some(MediaError::NoSpace { .. }));
+        if no_space && !self.told_no_space && self.failed.is_none() && self.waiting_for_slot() {
+            self.told_no_space = true;
+            self.done.push_back(WalDone::NoSpace);
         }
     }
 
@@ -76,6 +81,11 @@ impl<D: Disk> LocalWal<D> {
         };
         self.preparing = Some(Preparing::Away { slot: preparation.slot() });
         Some(preparation)
+    }
+
+    /// A preparation that is away cannot go on yet, whoever has it tries again. Poll afterwards: frames may wait for it.
+    pub fn preparation_fails(&mut self, error: MediaError) {
+        self.preparing_failed = Some(error);
     }
 
     /// Takes a preparation back, ready or not. Frames may have waited for it: poll afterwards.
@@ -297,6 +307,7 @@ impl<D: Disk> LocalWal<D> {
         self.marked = self.marked.max(flight.mark);
         if flight.through > self.durable {
             self.durable = flight.through;
+            self.told_no_space = false;
             self.done.push_back(WalDone::Durable { through: flight.through });
         }
     }
@@ -395,6 +406,7 @@ impl<D: Disk> LocalWal<D> {
     /// A slot is ready.
     pub(super) fn prepared(&mut self, preparation: &SlotPreparation) {
         self.preparing = None;
+        self.preparing_failed = None;
         let slot = preparation.slot() as usize;
         let ready = Slot::new(preparation.slot_bytes(), Usage::Free);
         match self.slots.get_mut(slot) {
