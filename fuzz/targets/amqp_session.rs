@@ -78,6 +78,9 @@ fn answer(session: &mut Session, now: Now, request: Request) {
         Request::Method { channel, method: Method::BasicGet(_) } => {
             session.handle_got(now, channel, Some((delivery(), 0)));
         }
+        Request::Method { channel, method: Method::QueueDeclare(declare) } if declare.nowait => {
+            session.handle_done(channel)
+        }
         Request::Method { channel, .. } => session.handle_answer(now, channel, &QueueDeclareOk::default().into()),
         Request::Consume { channel, consumer, method } => {
             session.handle_answer(now, channel, &BasicConsumeOk { consumer_tag: method.consumer_tag }.into());

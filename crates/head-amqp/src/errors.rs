@@ -286,6 +286,10 @@ pub enum Refusal {
     TooManyConsumers {
         consumers_max: usize,
     },
+    /// Ours: RabbitMQ has no bound. Only `basic.get` meets it; consumers are not delivered to.
+    TooManyUnacked {
+        unacked_max: usize,
+    },
 
     // Everything below is in the test's file.
     None {
@@ -439,7 +443,9 @@ impl Refusal {
             | Refusal::ContentHeaderClass { .. }
             | Refusal::NoContentBody
             | Refusal::NoMethod => ReplyCode::UnexpectedFrame,
-            Refusal::TransactionTooLarge { .. } | Refusal::TooManyConsumers { .. } => ReplyCode::ResourceError,
+            Refusal::TransactionTooLarge { .. } | Refusal::TooManyConsumers { .. } | Refusal::TooManyUnacked { .. } => {
+                ReplyCode::ResourceError
+            }
             Refusal::NoVhost { .. }
             | Refusal::VhostAccess { .. }
             | Refusal::Negotiation { .. }
@@ -518,6 +524,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::TooManyConsumers { consumers_max } => {
                 write!(f, "a channel may have {consumers_max} consumers")
+            }
+            Refusal::TooManyUnacked { unacked_max } => {
+                write!(f, "a channel may have {unacked_max} unacknowledged deliveries")
             }
             Refusal::None { object } => write!(f, "no {object}"),
             Refusal::NoneDeclared => f.write_str("no previously declared queue"),

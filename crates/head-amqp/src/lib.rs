@@ -42,6 +42,8 @@ pub struct Settings {
     pub message_bytes_max: u64,
     /// Publishes of a connection that the kernel has not answered, without those of transactions. Beyond: it is not read.
     pub inflight_bytes_max: usize,
+    /// Methods with `nowait` that the kernel is not done with. Beyond: the connection is not read.
+    pub silent_methods_max: usize,
     /// What waits behind an answer, of all channels. Beyond: the connection is not read.
     pub held_bytes_max: usize,
     /// What the client has not taken. Beyond: nothing is delivered, and the connection is not read.
@@ -50,7 +52,7 @@ pub struct Settings {
     pub transaction_bytes_max: u64,
     /// Publishes of a channel from the oldest that is undecided to the newest. Beyond: the connection is not read.
     pub confirm_window_max: usize,
-    /// Deliveries of a channel that are out. Beyond: nothing is delivered to it.
+    /// Deliveries of a channel that are out. Beyond: nothing is delivered to it, and `basic.get` closes the connection (506).
     pub unacked_max: usize,
     /// Of a channel. Beyond: the connection is closed (506).
     pub consumers_max: usize,
@@ -79,6 +81,7 @@ impl Default for Settings {
             handshake_ms_max: 10_000,
             message_bytes_max: 16 * 1024 * 1024,
             inflight_bytes_max: 8 * 1024 * 1024,
+            silent_methods_max: 10_000,
             held_bytes_max: 4 * 1024 * 1024,
             output_bytes_max: 4 * 1024 * 1024,
             transaction_bytes_max: 64 * 1024 * 1024,

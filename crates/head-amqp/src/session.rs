@@ -12,7 +12,7 @@
 //! While releasing, the kernel takes back what the connection held, so that whoever sees the close sees that done. Whoever is refused before
 //! it was let in waits [`SILENT_MS`] for nothing, so that guessing passwords takes time.
 //!
-//! Bounds: publishes that the kernel has not answered, what waits for its turn, what has not been taken for sending, undecided confirms:
+//! Bounds: publishes and methods with `nowait` that the kernel has not answered, what waits for its turn, what has not been taken for sending, undecided confirms:
 //! at any of them the connection is not read (`wants_input`). Transactions and message sizes: refused beyond. Channels: `channel_max`.
 //!
 //! Driver: after every call take `poll_request` and `poll_output` until they give nothing, then look at `poll_timeout`, `wants_input` and
@@ -142,8 +142,8 @@ pub enum Request {
     Open { virtual_host: ShortString },
     /// A new token. [`Session::handle_secret`].
     UpdateSecret { secret: login::Secret },
-    /// Exchanges, queues, bindings, `basic.get`: [`Session::handle_answer`] (none if it says `nowait`), [`Session::handle_got`] or
-    /// [`Session::handle_refusal`].
+    /// Exchanges, queues, bindings, `basic.get`: [`Session::handle_answer`] (if it says `nowait`: [`Session::handle_done`]),
+    /// [`Session::handle_got`] or [`Session::handle_refusal`].
     Method { channel: ChannelKey, method: Method },
     /// As `Method`; the tag is there even if the client left it open.
     Consume { channel: ChannelKey, consumer: u64, method: BasicConsume },
@@ -248,6 +248,7 @@ pub struct Session {
     crowded: BTreeSet<u16>,
     inflight_bytes: usize,
     held_bytes: usize,
+    silent_count: usize,
     transaction_bytes: u64,
     blocked: Option<ShortString>,
     /// It was told so, and is not read.
@@ -284,6 +285,7 @@ impl Session {
             crowded: BTreeSet::new(),
             inflight_bytes: 0,
             held_bytes: 0,
+            silent_count: 0,
             transaction_bytes: 0,
             blocked: None,
             is_blocked: false,
@@ -423,6 +425,7 @@ impl Session {
             && self.crowded.is_empty()
             && self.inflight_bytes < self.settings.inflight_bytes_max
             && self.held_bytes < self.settings.held_bytes_max
+            && self.silent_count < self.settings.silent_methods_max
             && self.output.bytes() < self.settings.output_bytes_max
     }
 
@@ -474,6 +477,11 @@ impl Session {
     pub fn handle_answer(&mut self, now: Now, channel: ChannelKey, method: &Method) {
         self.with_key(channel, |channel, cx| channel.answer(cx, method));
         self.advance(now, channel);
+    }
+
+    /// A method with `nowait` is done: nobody is told, but as many more may come.
+    pub fn handle_done(&mut self, channel: ChannelKey) {
+        self.with_key(channel, |channel, _| channel.done());
     }
 
     /// The answer to `basic.get`: a message and how many are left, or nothing.
@@ -599,6 +607,9 @@ impl Session {
 
     fn frame(&mut self, now: Now, came: Frame) {
         let is_running = matches!(self.state, State::Running);
+        if is_running && came.channel != 0 && matches!(came.kind, frame::HEADER | frame::BODY) {
+            return self.content_frame(now, came.channel, came);
+        }
         if matches!(self.state, State::Releasing(_) | State::Closed { .. }) {
             return self.late_frame(came);
         }
@@ -615,16 +626,13 @@ impl Session {
                 }
                 Err(error) => self.method_error(now, error, unknown()),
             },
-            (frame::METHOD | frame::HEADER | frame::BODY, _) if !is_running => {
-                self.fail(now, MethodId::NONE, unexpected());
-            }
+            (frame::METHOD, _) if !is_running => self.fail(now, MethodId::NONE, unexpected()),
             (frame::METHOD, number) => match Method::read(came.payload) {
                 Ok(method) => self.channel_method(now, number, method),
                 Err(_) if self.is_deaf(number) => {}
                 Err(error) => self.method_error(now, error, unknown()),
             },
-            (frame::HEADER | frame::BODY, 0) => self.fail(now, MethodId::NONE, unexpected()),
-            (frame::HEADER | frame::BODY, number) => self.content_frame(now, number, came),
+            (frame::HEADER | frame::BODY, _) => self.fail(now, MethodId::NONE, unexpected()),
             (frame::HEARTBEAT, 0) if payload.is_empty() => {}
             (frame::HEARTBEAT, _) if payload.is_empty() => self.fail(now, MethodId::NONE, unexpected()),
             _ => self.fail(now, MethodId::NONE, unknown()),
@@ -817,7 +825,7 @@ impl Session {
 
     fn with_channel<T>(&mut self, number: u16, act: impl FnOnce(&mut Channel, &mut Cx<'_>) -> T) -> Option<T> {
         let channel = self.channels.get_mut(&number)?;
-        let held_before = channel.held_bytes();
+        let (held_before, silent_before) = (channel.held_bytes(), channel.silent_count());
         let mut cx = Cx {
             settings: &self.settings,
             user: &self.user,
@@ -831,6 +839,7 @@ impl Session {
         };
         let done = act(channel, &mut cx);
         self.held_bytes = self.held_bytes + channel.held_bytes() - held_before;
+        self.silent_count = self.silent_count + channel.silent_count() - silent_before;
         Some(done)
     }
 

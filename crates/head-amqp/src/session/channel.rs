@@ -48,6 +48,13 @@ pub struct Cx<'a> {
     pub transaction_bytes: &'a mut u64,
 }
 
+impl Cx<'_> {
+    /// What a transaction held is in memory no more.
+    fn forget_transaction(&mut self, bytes: u64) {
+        *self.transaction_bytes = self.transaction_bytes.saturating_sub(bytes);
+    }
+}
+
 /// A refusal, and the method that it is about.
 #[derive(Debug)]
 pub struct Failure {
@@ -95,10 +102,12 @@ struct Consumer {
 }
 
 /// What an answer is outstanding to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Pending {
     /// `basic.get` without acknowledgement.
     no_ack: bool,
+    /// What a commit under way is counted for.
+    transaction_bytes: u64,
 }
 
 /// See the module.
@@ -114,6 +123,8 @@ pub struct Channel {
     consumer_tags: BTreeMap<ShortString, u64>,
     consumer_count: u64,
     pending: Option<Pending>,
+    /// Methods with `nowait` that the kernel is not done with.
+    silent_count: usize,
     held: VecDeque<Work>,
     held_bytes: usize,
 }
@@ -131,6 +142,7 @@ impl Channel {
             consumer_tags: BTreeMap::new(),
             consumer_count: 0,
             pending: None,
+            silent_count: 0,
             held: VecDeque::new(),
             held_bytes: 0,
         }
@@ -151,6 +163,11 @@ impl Channel {
     /// What waits for its turn, in memory.
     pub fn held_bytes(&self) -> usize {
         self.held_bytes
+    }
+
+    /// Methods with `nowait` that the kernel is not done with.
+    pub fn silent_count(&self) -> usize {
+        self.silent_count
     }
 
     /// Takes what came, or keeps it until its turn.
@@ -219,7 +236,7 @@ impl Channel {
             Method::BasicRecover(recover) if recover.requeue => {
                 let deliveries = self.give_back_all();
                 cx.requests.push_back(Request::Recover { channel: self.key, deliveries });
-                self.wait(false);
+                self.wait(true);
             }
             Method::BasicRecoverAsync(recover) if recover.requeue => {
                 let deliveries = self.give_back_all();
@@ -246,26 +263,32 @@ impl Channel {
             }
             Method::TxCommit(_) => {
                 let Mode::Transaction(transaction) = &mut self.mode else { return Err(Refusal::NotTransactional) };
-                let (publishes, settled) = transaction.take(cx.transaction_bytes);
+                let (publishes, settled, transaction_bytes) = transaction.take();
                 settled.iter().for_each(|settled| self.give_back(&settled.deliveries));
                 cx.requests.push_back(Request::Commit { channel: self.key, publishes, settled });
-                self.wait(false);
+                self.pending = Some(Pending { transaction_bytes, ..Pending::default() });
             }
             Method::TxRollback(_) => {
                 let Mode::Transaction(transaction) = &mut self.mode else { return Err(Refusal::NotTransactional) };
-                let (_, settled) = transaction.take(cx.transaction_bytes);
+                let (_, settled, bytes) = transaction.take();
+                cx.forget_transaction(bytes);
                 for settled in settled {
                     self.unacked.put_back(settled.deliveries);
                 }
                 self.say(cx, TxRollbackOk {});
             }
+            Method::BasicGet(get) => {
+                let (no_ack, unacked_max) = (get.no_ack, cx.settings.unacked_max);
+                if !no_ack && self.unacked.count() >= unacked_max {
+                    return Err(Refusal::TooManyUnacked { unacked_max });
+                }
+                cx.requests.push_back(Request::Method { channel: self.key, method: get.into() });
+                self.pending = Some(Pending { no_ack, ..Pending::default() });
+            }
             method => {
                 let Some(answered) = is_answered(&method) else { return Err(Refusal::NotForServers) };
-                let no_ack = matches!(&method, Method::BasicGet(get) if get.no_ack);
                 cx.requests.push_back(Request::Method { channel: self.key, method });
-                if answered {
-                    self.wait(no_ack);
-                }
+                self.wait(answered);
             }
         }
         Ok(())
@@ -308,9 +331,7 @@ impl Channel {
         }
         let answered = !consume.nowait;
         cx.requests.push_back(Request::Consume { channel: self.key, consumer, method: consume });
-        if answered {
-            self.wait(false);
-        }
+        self.wait(answered);
         Ok(())
     }
 
@@ -323,9 +344,7 @@ impl Channel {
             return;
         };
         cx.requests.push_back(Request::Cancel { channel: self.key, consumer, tag: cancel.consumer_tag });
-        if answered {
-            self.wait(false);
-        }
+        self.wait(answered);
     }
 
     fn forget_consumer(&mut self, tag: &ShortString) -> Option<u64> {
@@ -368,22 +387,30 @@ impl Channel {
         cx.output.method(self.key.number, &method.into());
     }
 
-    fn wait(&mut self, no_ack: bool) {
-        self.pending = Some(Pending { no_ack });
+    /// An answer is outstanding; or, with `nowait`, one that nobody is told.
+    fn wait(&mut self, is_answered: bool) {
+        if is_answered {
+            self.pending = Some(Pending::default());
+        } else {
+            self.silent_count += 1;
+        }
+    }
+
+    /// A method with `nowait` is done.
+    pub fn done(&mut self) {
+        self.silent_count = self.silent_count.saturating_sub(1);
     }
 
     /// The kernel's answer to what is outstanding.
     pub fn answer(&mut self, cx: &mut Cx<'_>, method: &Method) {
-        if self.is_open() && self.pending.take().is_some() {
+        if let Some(pending) = self.pending.take() {
+            cx.forget_transaction(pending.transaction_bytes);
             cx.output.method(self.key.number, method);
         }
     }
 
     /// The kernel's answer to `basic.get`: a message and how many are left, or nothing.
     pub fn answer_get(&mut self, cx: &mut Cx<'_>, got: Option<(Delivery, u32)>) {
-        if !self.is_open() {
-            return;
-        }
         let Some(pending) = self.pending.take() else { return };
         let Some((delivery, message_count)) = got else { return self.say(cx, BasicGetEmpty {}) };
         let delivered = Delivered { consumer: None, record: delivery.record };
@@ -478,14 +505,18 @@ impl Channel {
         self.tell_confirms(cx);
         self.state = State::Releasing(close);
         self.assembly = Assembly::default();
-        self.pending = None;
+        if let Some(pending) = self.pending.take() {
+            cx.forget_transaction(pending.transaction_bytes);
+        }
+        self.silent_count = 0;
         self.held.clear();
         self.held_bytes = 0;
         self.consumers.clear();
         self.consumer_tags.clear();
         let mut deliveries = std::mem::take(&mut self.unacked).take_all();
         if let Mode::Transaction(mut transaction) = std::mem::replace(&mut self.mode, Mode::Plain) {
-            let (_, settled) = transaction.take(cx.transaction_bytes);
+            let (_, settled, bytes) = transaction.take();
+            cx.forget_transaction(bytes);
             deliveries.extend(settled.into_iter().flat_map(|settled| settled.deliveries));
             deliveries.sort_unstable_by_key(|(tag, _)| *tag);
         }
@@ -532,7 +563,7 @@ fn is_answered(method: &Method) -> Option<bool> {
         Method::QueueBind(bind) => Some(!bind.nowait),
         Method::QueuePurge(purge) => Some(!purge.nowait),
         Method::QueueDelete(delete) => Some(!delete.nowait),
-        Method::QueueUnbind(_) | Method::BasicGet(_) => Some(true),
+        Method::QueueUnbind(_) => Some(true),
         _ => None,
     }
 }

@@ -45,9 +45,10 @@ impl Transaction {
         *held_bytes += bytes;
     }
 
-    /// Takes everything out, in the order in which it came in.
-    pub fn take(&mut self, held_bytes: &mut u64) -> (Vec<Publish>, Vec<Settled>) {
-        *held_bytes = held_bytes.saturating_sub(std::mem::take(&mut self.bytes));
-        (std::mem::take(&mut self.publishes), std::mem::take(&mut self.settled))
+    /// Takes everything out, in the order in which it came in, and how much was counted for it: that is to be given back when it is
+    /// in memory no more.
+    pub fn take(&mut self) -> (Vec<Publish>, Vec<Settled>, u64) {
+        let bytes = std::mem::take(&mut self.bytes);
+        (std::mem::take(&mut self.publishes), std::mem::take(&mut self.settled), bytes)
     }
 }

@@ -10,7 +10,7 @@
 //! > 1 message hello [delivery_mode=2]   both, in one body frame
 //! > 1 heartbeat        > hex 0800...    anything
 //! k login yes | no       k open yes | no-vhost | no-access      k secret yes | no
-//! k 1 answer queue.declare-ok queue=q   k 1 refuse 50.10 | 60.40    refused as a missing queue q, or a missing exchange e
+//! k 1 answer queue.declare-ok queue=q   k 1 done (nowait)   k 1 refuse 50.10 | 60.40    refused as a missing queue q, or a missing exchange e
 //! k 1 published 1 ok | rejected         the first of the connection's publishes; k 1 returned 1 before it
 //! k 1 deliver c1 r7 hello [redelivered] record 7 to the channel's first consumer; k 1 got r7 hello 3 | k 1 got nothing
 //! k 1 cancelled c1       k 1 released      k released      k blocked why | k blocked       k force why
@@ -285,6 +285,7 @@ impl Talk {
                 let method = Method::parse(rest.split_once("answer ").expect("a method").1);
                 self.session.handle_answer(now, key, &method);
             }
+            "done" => self.session.handle_done(key),
             "refuse" => {
                 let (class_id, method_id) = words[2].split_once('.').expect("an id");
                 let method = MethodId {
@@ -346,6 +347,7 @@ fn set(settings: &mut Settings, name: &str, value: &str) {
         "held_bytes_max" => settings.held_bytes_max = number,
         "transaction_bytes_max" => settings.transaction_bytes_max = number as u64,
         "confirm_window_max" => settings.confirm_window_max = number,
+        "silent_methods_max" => settings.silent_methods_max = number,
         "unacked_max" => settings.unacked_max = number,
         "consumers_max" => settings.consumers_max = number,
         "channel_max" => settings.channel_max = number as u16,
