@@ -30,6 +30,8 @@ pub struct BrokerPlan {
     pub log: PathBuf,
     pub arguments: Vec<String>,
     pub environment: Vec<(String, String)>,
+    /// The door of a memory group that it enters before it starts.
+    pub memory_group: Option<PathBuf>,
 }
 
 impl BrokerPlan {
@@ -41,6 +43,7 @@ impl BrokerPlan {
             log: data_dir.with_extension("log"),
             arguments: Vec::new(),
             environment: Vec::new(),
+            memory_group: None,
         }
     }
 }
@@ -140,7 +143,7 @@ impl Broker {
         // Not close-on-exec: the child is to inherit the writing end.
         let (reader, writer) = rustix::pipe::pipe().map_err(|error| io_failed(error.into()))?;
         let started = Instant::now();
-        let child = Command::new(&plan.program)
+        let child = program(plan)
             .arg("serve")
             .arg("--data-dir")
             .arg(&plan.data_dir)
@@ -205,6 +208,18 @@ impl Drop for Broker {
         if !self.has_ended() {
             let _ = self.child.kill();
             let _ = self.child.wait();
+        }
+    }
+}
+
+/// The program, or a shell that becomes the program once it is in the memory group: the program then finds its limit.
+fn program(plan: &BrokerPlan) -> Command {
+    match &plan.memory_group {
+        None => Command::new(&plan.program),
+        Some(door) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]).arg(door).arg(&plan.program);
+            command
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog-bench`: loads the real broker, kills it, and measures it beside its peers and beside the machine itself.
 //!
-//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `power` (nor when the power goes), `rot` (damage at rest is found), `disk` (disks that are full or fail), `kafka` (beside Apache Kafka), `scale`
+//! Owns: the command line. Each command is a module: `kill` (nothing acknowledged is lost), `power` (nor when the power goes), `rot` (damage at rest is found), `disk` (disks that are full or fail), `flood` (clients that mean no good, in little memory), `soak` (everything for an hour), `kafka` (beside Apache Kafka), `scale`
 //! (the engine's bounds at size), `floors` (what the machine can do), `design` (models behind decisions). Shared by them: `apart` (namespaces of its own), `fuse` (a disk of ours), `wire` (a raw client), `broker` (the program under test), `process` (`/proc`),
 //! `results` (one JSON line a run).
 //! Must not know: the broker's insides. It sees sockets, files and `/proc`.
@@ -10,6 +10,7 @@ mod apart;
 mod broker;
 mod design;
 mod disk;
+mod flood;
 mod floors;
 mod fuse;
 mod kafka;
@@ -20,6 +21,7 @@ mod process;
 mod results;
 mod rot;
 mod scale;
+mod soak;
 mod wire;
 
 use clap::{Parser, Subcommand};
@@ -82,6 +84,27 @@ enum Command {
         /// Only one part: full, faults, control
         #[arg(long, value_name = "PART")]
         only: Option<String>,
+    },
+    /// Floods of clients that mean no good against a broker in 512 MiB (needs root: it makes a memory group)
+    Flood {
+        /// How long each wave lasts
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+        /// Decides places and sizes; threads keep a will of their own [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Only waves whose names contain this, and the idle ones; `control` is a broker without bounds that must die
+        #[arg(long, value_name = "WAVE")]
+        only: Option<String>,
+    },
+    /// Mixed load with kills, pauses and cut connections for an hour, and a look at what grows
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Decides faults and moments; threads keep a will of their own [default: the clock]
+        #[arg(long)]
+        seed: Option<u64>,
     },
     /// Beside Apache Kafka: throughput, CPU, latency
     Kafka {
@@ -169,6 +192,19 @@ fn run(arguments: Arguments) -> Result<bool, String> {
             program,
             folder: root.join("target").join("torture"),
             only,
+        }),
+        Command::Flood { seconds, seed, only } => flood::run(&flood::FloodPlan {
+            seconds,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            folder: root.join("target").join("torture"),
+            only,
+        }),
+        Command::Soak { minutes, seed } => soak::run(&soak::SoakPlan {
+            minutes,
+            seed: seed.unwrap_or_else(clock_seed),
+            program,
+            folder: root.join("target").join("torture"),
         }),
         Command::Kafka { quick, only, bulk_gb, unrecorded, alone, peer_only } => {
             let bulk_gb = bulk_gb.unwrap_or(if quick { 1.0 } else { 10.0 });

@@ -402,7 +402,16 @@ impl Connection {
 
     /// Deletes a topic.
     pub fn delete_topic(&mut self, name: &str) -> Result<(), WireError> {
-        self.begin(Api::DeleteTopics).count(1).string(name).i32(30_000);
+        self.delete_topics(&[name])
+    }
+
+    /// Deletes topics with one request.
+    pub fn delete_topics(&mut self, names: &[&str]) -> Result<(), WireError> {
+        let request = self.begin(Api::DeleteTopics).count(names.len());
+        for name in names {
+            request.string(name);
+        }
+        request.i32(30_000);
         self.ask(Api::DeleteTopics, |answer| {
             answer.i32()?;
             first_error(answer, |_| Ok(()))

@@ -37,6 +37,7 @@ pub struct Shared {
     begin: Instant,
     refusals: Mutex<Vec<String>>,
     acked_batches: AtomicU64,
+    connections: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -52,6 +53,7 @@ impl Shared {
             begin,
             refusals: Mutex::default(),
             acked_batches: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +77,11 @@ impl Shared {
     /// How many batches were acknowledged so far: a measure of the load that does not depend on the machine.
     pub fn acked_batches(&self) -> u64 {
         self.acked_batches.load(Ordering::Relaxed)
+    }
+
+    /// How many connections the clients have opened: one each, where none broke.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// An answer that no correct broker gives, in words.
@@ -139,7 +146,10 @@ impl Shared {
             let life = place.life;
             drop(place);
             match Connection::open(address, ANSWER_TIME_MAX) {
-                Ok(connection) => return Some((connection, life)),
+                Ok(connection) => {
+                    self.connections.fetch_add(1, Ordering::Relaxed);
+                    return Some((connection, life));
+                }
                 // It was killed between the two lines above: look again.
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
             }

@@ -34,6 +34,9 @@ cargo xtask COMMAND
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
   torture disk [--rounds N] [--only PART]
                                       disks that are full, fail, tear, stall, forget and lose their power (as root)
+  torture flood [--seconds N] [--only WAVE]
+                                      clients that mean no good against a broker in 512 MiB (as root)
+  torture soak [--minutes N]          mixed load with kills, pauses and cuts for an hour, and a look at what grows
   bench kafka [--quick] [--only ROW] [--bulk-gb N]
                                       load, beside Apache Kafka where it can be had, judged by goals
   bench scale [--quick]               the engine's bounds: 100,000 partitions, 10 GB stored, starts of all kinds
