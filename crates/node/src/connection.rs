@@ -11,15 +11,16 @@
 //! - A client that does not take its answers is not read from once `kafka.output_bytes_max` wait for it, and is disconnected
 //!   when it takes nothing for `kafka.write_stall_ms`.
 //! - Requests and answers are counted in one budget over all connections (`request_memory.rs`), records on their way to consumers
-//!   in another (`fetch_memory.rs`): reads wait here until there is room.
+//!   in another (`fetch_memory.rs`): reads wait here until there is room. While others wait, a client that holds memory and moves
+//!   less than `MOVED_BYTES_MIN` in `HOLD_US_MAX` is disconnected.
 //! - A panic ends this connection only; it is counted, and the shards are told that the holder is gone.
 
 use crate::fetch_memory::FetchShare;
 use crate::node::Node;
 use crate::outbox::{Delivery, Outbox};
-use crate::request_memory::Share;
+use crate::request_memory::{STEP_BYTES, Share};
 use crate::shard_cell::{MAILBOX_BYTES_MAX, Mail};
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use head_kafka::session::Session;
 use kernel::{Command, Ctx, Reply};
 use model::{HolderId, Now, ShardId, Ticket};
@@ -48,8 +49,16 @@ const LAST_WORDS_US: u64 = 2_000_000;
 /// How long a connection waits before it looks again whether an overfull mailbox has been emptied.
 const MAILBOX_WAIT: Duration = Duration::from_millis(1);
 
+/// Where nothing is due.
+const FAR_AWAY: Duration = Duration::from_secs(3600);
+
 /// How long the one connection that may exceed the fetch memory may take for its answer while others wait.
 const PRIVILEGED_US_MAX: u64 = 5_000_000;
+
+/// How long a connection that holds request memory may hardly move while others wait for it, and what moving is. (A client on a
+/// line of 64 kbit/s still does.)
+const HOLD_US_MAX: u64 = 5_000_000;
+const MOVED_BYTES_MIN: usize = STEP_BYTES;
 
 /// What a connection is bound by.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +104,12 @@ pub struct Connection {
     output_bytes: usize,
     /// When the output last moved, or began to wait.
     output_moved_us: u64,
+    /// Bytes read and written since then: looked at while others wait for memory that this connection holds.
+    moved_bytes: usize,
+    /// `None`: it holds none.
+    moved_since_us: Option<u64>,
+    /// Bytes of the client are there and wait for memory: it is not the client that does not move.
+    read_held: bool,
     /// Commands that will be answered and are not yet.
     unanswered: usize,
     /// Some shard has heard of this holder.
@@ -185,6 +200,9 @@ impl Connection {
             output: VecDeque::new(),
             output_bytes: 0,
             output_moved_us: 0,
+            moved_bytes: 0,
+            moved_since_us: None,
+            read_held: false,
             unanswered: 0,
             spoke: false,
             finishing: false,
@@ -196,7 +214,7 @@ impl Connection {
 
     /// Runs to the end.
     pub async fn run(mut self) -> End {
-        let mut sleep = pin!(tokio::time::sleep(Duration::from_secs(3600)));
+        let mut sleep = pin!(tokio::time::sleep(FAR_AWAY));
         let mut armed_us = u64::MAX;
         loop {
             let now = self.node.clock.now();
@@ -234,7 +252,9 @@ impl Connection {
                 Event::Read(Ok(count)) => self.note_read(count),
                 Event::Read(Err(error)) => return End::Socket(error),
                 Event::Timer => {
+                    // A sleep that is over stays ready: where nothing is due any more it would end every wait at once.
                     armed_us = u64::MAX;
+                    sleep.as_mut().reset(tokio::time::Instant::now() + FAR_AWAY);
                     self.handle_timer();
                 }
             }
@@ -418,15 +438,31 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        self.share.set(self.input.len(), self.output_bytes);
         let fetch = &mut self.fetch;
         fetch.leaving_bytes = fetch.leaving_bytes.min(self.output_bytes);
         fetch.share.set(fetch.under_way_bytes + fetch.held_bytes + fetch.leaving_bytes);
+        // Records are counted there and not here: consumers that take nothing are no reason for producers to wait.
+        self.share.set(self.input.len(), self.output_bytes - fetch.leaving_bytes);
+        match (self.holds_memory(), self.moved_since_us) {
+            (true, None) => (self.moved_bytes, self.moved_since_us) = (0, Some(now.mono_us)),
+            (false, Some(_)) => self.moved_since_us = None,
+            _ => {}
+        }
         Ok(all_taken)
+    }
+
+    /// Memory that others may wait for, and that it is for the client to give back.
+    fn holds_memory(&self) -> bool {
+        self.share.holds() || self.fetch.leaving_bytes >= STEP_BYTES
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.share.is_wanted() || (self.fetch.leaving_bytes >= STEP_BYTES && self.fetch.share.others_wait())
     }
 
     fn note_written(&mut self, mut count: usize) {
         self.output_bytes -= count;
+        self.moved_bytes += count;
         while count > 0 {
             let Some(piece) = self.output.front_mut() else { return };
             if count < piece.len() {
@@ -468,6 +504,9 @@ impl Connection {
         if let Some(give_up_us) = self.fetch.give_up_us() {
             next_us = next_us.min(give_up_us);
         }
+        if let Some(since_us) = self.moved_since_us {
+            next_us = next_us.min(since_us.saturating_add(HOLD_US_MAX));
+        }
         next_us
     }
 
@@ -475,6 +514,16 @@ impl Connection {
         let now = self.node.clock.now();
         if self.closing.is_some() {
             return;
+        }
+        if self.moved_since_us.is_some_and(|since_us| now.mono_us >= since_us.saturating_add(HOLD_US_MAX)) {
+            // An input that waits for the broker's own answers does not count: its client has nothing to do.
+            let client_is_due = !self.output.is_empty() || (self.unanswered == 0 && !self.read_held);
+            if client_is_due && self.moved_bytes < MOVED_BYTES_MIN && self.is_wanted() {
+                let reason = "holds memory that others wait for, and neither sends nor takes anything".to_owned();
+                self.closing = Some((End::Fault(reason), now.mono_us));
+                return;
+            }
+            (self.moved_bytes, self.moved_since_us) = (0, Some(now.mono_us));
         }
         let stalled_us = now.mono_us.saturating_sub(self.output_moved_us);
         if !self.output.is_empty() && stalled_us >= self.bounds.write_stall_us {
@@ -498,6 +547,7 @@ impl Connection {
     fn note_read(&mut self, count: usize) {
         self.node.metrics.received(Protocol::Kafka).add(count as u64);
         self.input_fresh = true;
+        self.moved_bytes += count;
         if count >= self.read_bytes {
             self.read_bytes = (2 * self.read_bytes).min(READ_BYTES_MAX);
         } else if count < self.read_bytes / 4 {
@@ -513,7 +563,8 @@ impl Connection {
         }
         let wants_read = !self.input_ended && self.may_take_input();
         let wants_write = !self.output.is_empty();
-        let Connection { outbox, stream, share, fetch, input, finishing, read_bytes, .. } = self;
+        let Connection { outbox, stream, share, fetch, input, finishing, read_bytes, read_held, .. } = self;
+        *read_held = false;
         poll_fn(|context| {
             if outbox.poll(context, *finishing).is_ready() {
                 return Poll::Ready(Event::Delivered);
@@ -530,15 +581,20 @@ impl Connection {
             }
             if wants_read {
                 match stream.poll_read_ready(context) {
-                    Poll::Ready(Ok(())) if share.may_read(context) => {
-                        input.reserve(*read_bytes);
-                        let read = pin!(stream.read_buf(input));
-                        if let Poll::Ready(outcome) = read.poll(context) {
-                            return Poll::Ready(Event::Read(outcome));
+                    Poll::Ready(Ok(())) => {
+                        let most = share.may_read(context);
+                        *read_held = most == 0;
+                        if most > 0 {
+                            input.reserve((*read_bytes).min(most));
+                            let mut room = input.limit(most);
+                            let read = pin!(stream.read_buf(&mut room));
+                            if let Poll::Ready(outcome) = read.poll(context) {
+                                return Poll::Ready(Event::Read(outcome));
+                            }
                         }
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Event::Read(Err(error))),
-                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                    Poll::Pending => *read_held = false,
                 }
             }
             sleep.as_mut().poll(context).map(|()| Event::Timer)

@@ -5,7 +5,11 @@
 //!
 //! At the bound: connections stop reading until others have given back (they *wait*, nothing is refused). So that many half-read
 //! requests cannot lock each other out for ever, one connection at a time is privileged: it may go on whatever the count says,
-//! until its request is complete. A privileged client that does not send is closed by the pace rule of its session.
+//! until its request is complete. And so that a few large requests cannot lock out all the small ones, a connection that holds
+//! nothing that counts may read a little, until half as much again as the bound is used.
+//!
+//! Who holds memory that others wait for must move: a client that neither sends its request nor takes its answers is closed by its
+//! connection after some seconds (`connection.rs`), long before its pace alone would be a fault.
 
 use ops::Metrics;
 use parking_lot::Mutex;
@@ -14,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 /// Counts are kept in steps, so that small requests do not touch the shared counter at all.
-const STEP_BYTES: usize = 32 * 1024;
+pub const STEP_BYTES: usize = 32 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -49,6 +53,11 @@ impl RequestMemory {
 
     fn over(&self) -> bool {
         self.used_bytes.load(Ordering::Relaxed) > self.bytes_max
+    }
+
+    /// Not even those that hold nothing may read.
+    fn far_over(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) > self.bytes_max.saturating_add(self.bytes_max / 2)
     }
 
     fn wake_all(&self) {
@@ -103,22 +112,35 @@ impl Share {
         }
     }
 
-    /// May the connection read more now? If not, the task is woken when it may make sense to ask again.
-    pub fn may_read(&mut self, context: &Context<'_>) -> bool {
+    /// It holds what counts, and others wait for memory.
+    pub fn is_wanted(&self) -> bool {
+        self.held_bytes > 0 && self.memory.over() && !self.memory.waiting.lock().wakers.is_empty()
+    }
+
+    /// It holds what counts.
+    pub fn holds(&self) -> bool {
+        self.held_bytes > 0
+    }
+
+    /// How much may the connection read now? If nothing, the task is woken when it may make sense to ask again.
+    pub fn may_read(&mut self, context: &Context<'_>) -> usize {
         if self.privileged || !self.memory.over() {
-            return true;
+            return usize::MAX;
+        }
+        if self.held_bytes == 0 && !self.memory.far_over() {
+            return STEP_BYTES / 2;
         }
         let mut waiting = self.memory.waiting.lock();
         if !waiting.privileged {
             waiting.privileged = true;
             self.privileged = true;
-            return true;
+            return usize::MAX;
         }
         self.memory.metrics.request_memory_waits.add(1);
         waiting.wakers.push(context.waker().clone());
         drop(waiting);
         // What was given back between the look and the entry would wake nobody.
-        !self.memory.over()
+        if self.memory.over() { 0 } else { usize::MAX }
     }
 }
 
@@ -139,15 +161,17 @@ mod tests {
         let context = Context::from_waker(Waker::noop());
         let (mut a, mut b, mut c) = (memory.share(), memory.share(), memory.share());
         a.set(2 * STEP_BYTES, 0);
-        assert!(a.may_read(&context));
+        assert_eq!(a.may_read(&context), usize::MAX);
         b.set(2 * STEP_BYTES, 0);
-        assert!(b.may_read(&context), "the first to ask is privileged");
-        assert!(!a.may_read(&context));
-        assert!(!c.may_read(&context));
+        assert_eq!(b.may_read(&context), usize::MAX, "the first to ask is privileged");
+        assert!(!b.is_wanted(), "nobody waits yet");
+        assert_eq!(a.may_read(&context), 0);
+        assert_eq!(c.may_read(&context), 0);
+        assert!(a.is_wanted() && b.is_wanted() && !c.is_wanted());
         b.set(9 * STEP_BYTES, 0);
-        assert!(b.may_read(&context), "whatever the count says");
+        assert_eq!(b.may_read(&context), usize::MAX, "whatever the count says");
         b.set(0, 0);
-        assert!(a.may_read(&context) && c.may_read(&context));
+        assert_eq!((a.may_read(&context), c.may_read(&context)), (usize::MAX, usize::MAX));
         drop(a);
         assert_eq!(memory.used_bytes.load(Ordering::Relaxed), 0);
         c.set(STEP_BYTES - 1, 0);
@@ -161,8 +185,25 @@ mod tests {
         let (mut a, mut b) = (memory.share(), memory.share());
         a.set(STEP_BYTES, 0);
         b.set(STEP_BYTES, 0);
-        assert!(a.may_read(&context) && !b.may_read(&context));
+        assert_eq!((a.may_read(&context), b.may_read(&context)), (usize::MAX, 0));
         drop(a);
-        assert!(b.may_read(&context));
+        assert_eq!(b.may_read(&context), usize::MAX);
+    }
+
+    #[test]
+    fn large_requests_do_not_lock_the_small_ones_out() {
+        let memory = RequestMemory::new(8 * STEP_BYTES as u64, Arc::default());
+        let context = Context::from_waker(Waker::noop());
+        let (mut large, mut other, mut small) = (memory.share(), memory.share(), memory.share());
+        large.set(5 * STEP_BYTES, 0);
+        other.set(4 * STEP_BYTES, 0);
+        assert_eq!((large.may_read(&context), other.may_read(&context)), (usize::MAX, 0));
+        let little = small.may_read(&context);
+        assert!(little > 0 && little < STEP_BYTES, "it holds nothing, and cannot come to hold much by one read");
+        small.set(STEP_BYTES, 0);
+        assert_eq!(small.may_read(&context), 0, "it holds what counts now");
+        small.set(0, 4 * STEP_BYTES);
+        let mut smaller = memory.share();
+        assert_eq!(smaller.may_read(&context), 0, "half as much again as the bound is used");
     }
 }

@@ -212,6 +212,33 @@ fn consumers_that_take_nothing_hold_one_budget_and_keep_nobody_out() {
     while node.figure("polylog_memory_bytes{owner=\"fetch\"}") > 0 {}
 }
 
+#[test]
+fn large_requests_that_stop_half_way_lock_nobody_out_and_are_ended() {
+    let dir = TestDir::new();
+    let node = Node::start_with(&dir.data(), &[("POLYLOG_MEMORY_REQUEST_BYTES_MAX", "1MiB")]);
+    let mut client = Client::connect(node.kafka);
+    client.make_topic("t");
+    let mut half = (8 * MIB as u32).to_be_bytes().to_vec();
+    // The beginning of a Produce request, so that nothing is wrong with it yet.
+    half.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b't', 0]);
+    half.resize(700_000, 0);
+    let peers: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut peer = TcpStream::connect(node.kafka).unwrap();
+            peer.write_all(&half).unwrap();
+            peer
+        })
+        .collect();
+    // They hold more than there is for requests once all of it was read.
+    while node.figure("polylog_received_bytes_total") < 2 * half.len() as u64 {}
+    assert_eq!(node.figure(CLOSED_FOR_FAULT), 0);
+    client.produce("t", &[b"small"]);
+    // What needs memory waits until they are ended; long before their requests are too slow (30 s and more).
+    client.produce("t", &[&vec![7; 900_000]]);
+    assert!(node.figure(CLOSED_FOR_FAULT) >= 1);
+    drop(peers);
+}
+
 /// Raises this process's limit; what it is then.
 fn raise_open_files() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
