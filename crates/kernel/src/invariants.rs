@@ -3,6 +3,7 @@
 
 use crate::log::partition::Partition;
 use crate::shard::Shard;
+use crate::subscription::Ledger;
 use model::Offset;
 
 /// One partition's invariants (`log/partition.rs`).
@@ -75,6 +76,11 @@ pub fn shard(shard: &Shard) -> Result<(), String> {
         return Err(format!("{producers} producers are there, {} are indexed", shard.state.producers_idle.len()));
     }
     Ok(())
+}
+
+/// A ledger's invariants (`subscription/lane.rs`): every record in exactly one state, and none miscounted.
+pub fn ledger(ledger: &Ledger) -> Result<(), String> {
+    ledger.holds()
 }
 
 /// That a partition whose log was never salvaged has every record from its start to its end.

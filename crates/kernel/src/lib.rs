@@ -19,6 +19,7 @@ pub mod routing;
 pub mod shard;
 pub mod spill;
 pub mod state;
+pub mod subscription;
 pub mod timer;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 pub mod checkpoint;
 pub mod entry;
-mod fields;
+pub(crate) mod fields;
 pub mod head;
 pub mod object;
 pub mod segment;
