@@ -17,9 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// So small that a short load fills several segments and checkpoints, and that the slots of the log come around.
-pub const SMALL_SETTINGS: &[(&str, &str)] =
-    &[("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"), ("POLYLOG_WAL_SLOT_BYTES", "1MiB")];
+/// So small that a short load fills several segments and checkpoints, and that the slots of the log come around; looked at so often that
+/// a short life compacts something.
+pub const SMALL_SETTINGS: &[(&str, &str)] = &[
+    ("POLYLOG_MEMORY_TAIL_BYTES_MAX", "8MiB"),
+    ("POLYLOG_WAL_SLOT_BYTES", "1MiB"),
+    ("POLYLOG_RETENTION_CHECK_MS", "50ms"),
+];
 
 /// What to start.
 #[derive(Clone, Debug)]

@@ -13,8 +13,6 @@ mod faults;
 mod full;
 
 use crate::apart::{self, Apart};
-use crate::kill::verdict::show;
-use sim::checker::Report;
 use std::fs;
 use std::path::PathBuf;
 
@@ -64,23 +62,4 @@ pub fn run(plan: &DiskPlan) -> Result<bool, String> {
         println!("evidence: {}", folder.display());
     }
     Ok(good)
-}
-
-/// One line of a report, and what is wrong below it. True when nothing is.
-pub fn tell(what: &str, report: &Report, refusals: &[String]) -> bool {
-    let good = report.clean() && refusals.is_empty();
-    println!(
-        "{what}: {} acked, {} commits, {} read again: lost {}, duplicated {}, moved {}, reordered {}, back {}{}",
-        report.acked,
-        report.commits,
-        report.drained,
-        report.lost(),
-        report.duplicated(),
-        report.moved(),
-        report.reordered(),
-        report.back(),
-        if good { "" } else { ": WRONG" }
-    );
-    show(report, refusals);
-    good
 }

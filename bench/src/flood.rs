@@ -25,10 +25,9 @@ mod waves;
 
 use crate::apart::{self, Apart};
 use crate::broker::{Broker, BrokerPlan};
-use crate::disk::tell;
 use crate::kill::load;
 use crate::kill::shared::Shared;
-use crate::kill::verdict::percentile;
+use crate::kill::verdict::{percentile, tell};
 use crate::process;
 use crate::wire::Connection;
 use cap::MemoryCap;
@@ -186,7 +185,7 @@ fn flood(plan: &FloodPlan, cap: &MemoryCap, folder: &Path) -> Result<bool, Strin
         outcome
     });
     let connections = shared.connections();
-    let (history, mut refusals) = shared.into_parts();
+    let (history, findings) = shared.into_parts();
     let broker = outcome
         .inspect_err(|_| drop(fs::write(folder.join("history.txt"), history.to_text())))
         .map_err(|why: String| format!("{why}\n{}", process::tail_of(&broker_plan.log)))?;
@@ -211,9 +210,8 @@ fn flood(plan: &FloodPlan, cap: &MemoryCap, folder: &Path) -> Result<bool, Strin
         wrong.push("the system killed for want of memory".to_owned());
     }
     let history = drained.into_parts().0;
-    refusals.sort();
     let report = checker::check(&history);
-    let good = tell("flood", &report, &refusals) && wrong.is_empty();
+    let good = tell("flood", &report, &findings) && wrong.is_empty();
     wrong.iter().for_each(|why| println!("  WRONG: {why}"));
     if !good {
         fs::write(folder.join("history.txt"), history.to_text()).map_err(words)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kill loop: `kill -9` under load, start again, and look for anything that was acknowledged or seen and is not there.
 //!
-//! Owns: the rounds, the moments of the kills, the verdict. The rules are the checker's (`sim::checker`), shared with the simulator.
+//! Owns: the rounds, the moments of the kills, the verdict. The rules about records and commits are the checker's (`sim::checker`),
+//! shared with the simulator; those about topics, settings and groups are the keepers' (`keep.rs`).
 //! Must not know: how the broker keeps its promises.
 //!
 //! Rounds come in groups, each with settings and a data directory of its own: default settings, and a tail and WAL slots so small
@@ -9,10 +10,15 @@
 //! stretch everything is read once more and the whole history of the group is judged.
 //!
 //! One round: the broker starts on the same directory (one time in eight it is killed on the way and started again), answers,
-//! serves idempotent senders, plain senders, readers and clients that commit offsets (alone, and as members of a group), all of which
-//! live on through the kills, makes one more topic, and is killed at a random moment.
+//! serves idempotent senders, plain senders, readers, clients that commit offsets (alone, and as members of a group) and keepers, all
+//! of which live on through the kills, makes one more topic, and is killed at a random moment. Together they send every request that
+//! the broker announces; in a run of [`ALL_ASKED_ROUNDS`] one that was never sent is a failure of its own.
+//!
+//! With a planted bug ([`control`]) the loop must see it.
 
 pub mod committer;
+mod control;
+pub mod keep;
 pub mod load;
 pub mod reader;
 pub mod sender;
@@ -20,7 +26,8 @@ pub mod shared;
 pub mod verdict;
 
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
-use crate::wire::{Code, Connection, WireError, now_ms};
+use crate::process;
+use crate::wire::{self, Code, Connection, WireError, now_ms};
 use bytes::Bytes;
 use model::batch::{self, NewRecord, Numbering};
 use shared::Shared;
@@ -28,14 +35,17 @@ use sim::checker::{self, Report};
 use sim::history::{Event, History};
 use sim::rng::Rng;
 use sim::value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use verdict::{percentile, show};
+use verdict::{Findings, Tally, percentile, show, tell};
 
 /// After so many rounds everything is read and judged.
 const STRETCH_ROUNDS_MAX: u64 = 25;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// In so many rounds every request that the broker announces must have been sent at least once.
+const ALL_ASKED_ROUNDS: u64 = 20;
 /// The kill falls into this range after the broker's first answer.
 const LOAD_MS: std::ops::Range<u64> = 80..1_100;
 
@@ -63,63 +73,77 @@ const GROUPS: [Group; 4] = [
     Group { name: "two shards, small tail", arguments: &["--shards", "2"], environment: SMALL_SETTINGS },
 ];
 
-/// What came out.
+/// What came out of all groups.
 #[derive(Default)]
 struct Verdict {
+    tally: Tally,
     kills: u64,
     kills_while_starting: u64,
-    acked: u64,
-    lost: u64,
-    duplicated: u64,
-    moved: u64,
-    reordered: u64,
-    commits: u64,
-    back: u64,
-    refused: u64,
     restart_ms: Vec<f64>,
+    served: Duration,
+    data_bytes_max: u64,
+    /// Numbers of the requests that the broker announces.
+    announced: BTreeSet<i16>,
 }
 
-impl Verdict {
-    fn clean(&self) -> bool {
-        self.lost + self.duplicated + self.moved + self.reordered + self.back + self.refused == 0
-    }
-}
-
-/// Runs all rounds and prints the verdict as the last line. True when nothing was wrong.
+/// Runs all rounds and prints the verdict as the last line. True when nothing was wrong, or, with a planted bug, when the loop saw it.
 ///
 /// # Errors
 /// A sentence: the loop could not be carried out, and says nothing about the broker's promises, unless the broker did not start
 /// again, which is a failure too.
 pub fn run(plan: &KillPlan) -> Result<bool, String> {
-    let mut verdict = Verdict::default();
     println!("kill loop: {} rounds, seed {}", plan.rounds, plan.seed);
+    match &plan.planted {
+        None => honest(plan),
+        Some(bug) => control::run(plan, bug),
+    }
+}
+
+fn honest(plan: &KillPlan) -> Result<bool, String> {
+    let mut verdict = Verdict::default();
     let count = GROUPS.len() as u64;
     for (index, group) in (0..).zip(&GROUPS) {
         let rounds = plan.rounds / count + u64::from(index < plan.rounds % count);
         if rounds > 0 {
             run_group(plan, index, group, rounds, &mut verdict)?;
         }
-        if !verdict.clean() {
+        if !verdict.tally.clean() {
             break;
         }
     }
+    let never = verdict.never_sent(plan.rounds);
     if verdict.kills_while_starting > 0 {
         println!("{} more kills fell into a start", verdict.kills_while_starting);
     }
+    let restarts = &verdict.restart_ms;
     println!(
-        "{} kills, {} acked: lost {}, duplicated {}, moved {}, reordered {}; commits {}, back {}; restart p50/p99 {:.0}/{:.0} ms",
-        verdict.kills,
-        verdict.acked,
-        verdict.lost,
-        verdict.duplicated,
-        verdict.moved,
-        verdict.reordered,
-        verdict.commits,
-        verdict.back,
-        percentile(&verdict.restart_ms, 0.5),
-        percentile(&verdict.restart_ms, 0.99)
+        "restart to first answer p50/p99 {:.0}/{:.0} ms over {} starts, under {} clients, {:.0} records acknowledged a second served, data up to {} MB",
+        percentile(restarts, 0.5),
+        percentile(restarts, 0.99),
+        restarts.len(),
+        load::CLIENTS_AND_KEEPERS,
+        verdict.tally.acked as f64 / verdict.served.as_secs_f64().max(1e-3),
+        verdict.data_bytes_max / 1_000_000
     );
-    Ok(verdict.clean())
+    println!("{} records were compacted away", verdict.tally.compacted);
+    println!("{} kills, {}", verdict.kills, verdict.tally);
+    Ok(verdict.tally.clean() && never.is_empty())
+}
+
+impl Verdict {
+    /// Prints how often each request was sent, and names those that the broker announces and nobody sent.
+    fn never_sent(&self, rounds: u64) -> Vec<i16> {
+        let sent = wire::sent();
+        let words: Vec<String> =
+            sent.iter().filter(|(_, count)| *count > 0).map(|(api, count)| format!("{api:?} {count}")).collect();
+        println!("sent: {}", words.join(", "));
+        let was_sent = |key: &i16| sent.iter().any(|(api, count)| api.key_and_version().0 == *key && *count > 0);
+        let never: Vec<i16> = self.announced.iter().copied().filter(|key| !was_sent(key)).collect();
+        if !never.is_empty() {
+            println!("requests that the broker announces and nobody sent: {never:?}");
+        }
+        if rounds < ALL_ASKED_ROUNDS { Vec::new() } else { never }
+    }
 }
 
 /// A topic that one round made, to be found again after every later kill.
@@ -145,41 +169,28 @@ fn run_group(plan: &KillPlan, index: u64, group: &Group, rounds: u64, verdict: &
         history: History::default(),
         extra: Vec::new(),
         next_client: 1,
-        acked: 0,
-        commits: 0,
     };
     let mut left = rounds;
+    // The history is judged from its beginning each time: the last report has all, and findings are of one stretch each.
+    let mut last = Tally::default();
+    let mut kept = Findings::default();
     while left > 0 {
         let stretch = left.min(STRETCH_ROUNDS_MAX);
         left -= stretch;
-        let (report, refusals) = run.stretch(stretch, verdict)?;
-        verdict.acked += report.acked - run.acked;
-        run.acked = report.acked;
-        verdict.commits += report.commits - run.commits;
-        run.commits = report.commits;
-        verdict.back += report.back();
-        verdict.lost += report.lost();
-        verdict.duplicated += report.duplicated();
-        verdict.moved += report.moved();
-        verdict.reordered += report.reordered();
-        verdict.refused += refusals.len() as u64;
-        println!(
-            "{}: {} of {rounds} rounds, {} acked, {} commits, {} read again, {} never answered{}",
-            group.name,
-            rounds - left,
-            report.acked,
-            report.commits,
-            report.drained,
-            report.unknown,
-            if report.clean() && refusals.is_empty() { "" } else { ": WRONG" }
-        );
-        if !report.clean() || !refusals.is_empty() {
-            show(&report, &refusals);
+        let (report, findings) = run.stretch(stretch, verdict)?;
+        kept.changes += findings.changes;
+        kept.compacted += findings.compacted;
+        last = Tally::of(&report, &Findings { changes: kept.changes, compacted: kept.compacted, ..findings.clone() });
+        if !tell(&format!("{}: {} of {rounds} rounds", group.name, rounds - left), &report, &findings) {
             let evidence = folder.join("history.txt");
             fs::write(&evidence, run.history.to_text()).map_err(|error| error.to_string())?;
             println!("evidence: {} and the data directory beside it", evidence.display());
-            return Ok(());
+            break;
         }
+    }
+    verdict.tally.add(&last);
+    if !last.clean() {
+        return Ok(());
     }
     fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
@@ -192,20 +203,18 @@ struct GroupRun {
     history: History,
     extra: Vec<ExtraTopic>,
     next_client: u32,
-    acked: u64,
-    commits: u64,
 }
 
 impl GroupRun {
     /// Some rounds, then everything is read and judged. The broker is down before and after.
-    fn stretch(&mut self, rounds: u64, verdict: &mut Verdict) -> Result<(Report, Vec<String>), String> {
+    fn stretch(&mut self, rounds: u64, verdict: &mut Verdict) -> Result<(Report, Findings), String> {
         let shared = Shared::new(std::mem::take(&mut self.history), self.begin);
         let first_client = self.next_client;
         // One more for the topic maker.
-        self.next_client += load::CLIENTS + 1;
+        self.next_client += load::CLIENTS_AND_KEEPERS + 1;
         let seed = self.rng.bits();
         let outcome = std::thread::scope(|scope| {
-            load::start(scope, &shared, seed, first_client);
+            load::start_with_keepers(scope, &shared, seed, first_client);
             let outcome = self.rounds(rounds, &shared, self.next_client - 1, verdict);
             if outcome.is_err() {
                 // The threads must not wait for a broker that does not come.
@@ -216,22 +225,20 @@ impl GroupRun {
         let broker = match outcome {
             Ok(broker) => broker,
             Err(why) => {
-                let (history, refusals) = shared.into_parts();
-                show(&Report::default(), &refusals);
+                let (history, findings) = shared.into_parts();
+                show(&Report::default(), &findings);
                 let _ = fs::write(self.broker.data_dir.with_file_name("history.txt"), history.to_text());
                 return Err(why);
             }
         };
-        let (history, refusals) = shared.into_parts();
+        let (history, findings) = shared.into_parts();
         self.history = history.clone();
         let drained = Shared::new(history, self.begin);
         drained.record(|push| push(Event::Drain));
         self.drain(&broker, &drained).map_err(|error| format!("the last full reading failed: {error}"))?;
         broker.kill().map_err(|error| error.to_string())?;
         let (judged, _) = drained.into_parts();
-        let mut refusals = refusals;
-        refusals.sort();
-        Ok((checker::check(&judged), refusals))
+        Ok((checker::check(&judged), findings))
     }
 
     /// Returns the broker of after the last kill, with all senders settled by it.
@@ -239,8 +246,8 @@ impl GroupRun {
         let mut extra_number = value::first_of_client(client);
         for _ in 0..rounds {
             let mut broker = self.start(shared, verdict)?;
-            let load = Duration::from_millis(self.rng.within(LOAD_MS));
-            let until = Instant::now() + load;
+            let serves = Instant::now();
+            let until = serves + Duration::from_millis(self.rng.within(LOAD_MS));
             match self.make_topic(&broker, shared, client, &mut extra_number) {
                 Ok(()) => {}
                 Err(WireError::Io(error)) => return Err(format!("a connection broke before the kill: {error}")),
@@ -248,12 +255,14 @@ impl GroupRun {
             }
             std::thread::sleep(until.saturating_duration_since(Instant::now()));
             if broker.has_ended() {
-                return Err(format!("the broker ended by itself:\n{}", crate::process::tail_of(&self.broker.log)));
+                return Err(format!("the broker ended by itself:\n{}", process::tail_of(&self.broker.log)));
             }
+            verdict.served += serves.elapsed();
             shared.gone();
             broker.kill().map_err(|error| error.to_string())?;
             shared.record(|push| push(Event::Restart { power_lost: false }));
             verdict.kills += 1;
+            verdict.data_bytes_max = verdict.data_bytes_max.max(process::folder_bytes(&self.broker.data_dir));
         }
         let broker = self.start(shared, verdict)?;
         shared.end();
@@ -275,6 +284,12 @@ impl GroupRun {
             load::first_answer(&broker, PATIENCE).map_err(|error| format!("no answer after the start: {error}"))?;
         if restart {
             verdict.restart_ms.push(answer.as_secs_f64() * 1e3);
+        }
+        if verdict.announced.is_empty() {
+            let spoken = Connection::open(broker.address, PATIENCE).map_err(WireError::Io);
+            let spoken = spoken.and_then(|mut connection| connection.api_versions());
+            let spoken = spoken.map_err(|error| format!("what is spoken: {error}"))?;
+            verdict.announced.extend(spoken.into_iter().map(|(key, _, _)| key));
         }
         shared.serve_at(broker.address);
         Ok(broker)

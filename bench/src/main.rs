@@ -48,7 +48,7 @@ enum Command {
         /// Decides moments and sizes; threads and disks keep a will of their own [default: the clock]
         #[arg(long)]
         seed: Option<u64>,
-        /// Switches on a mistake in a broker built with the feature `planted`; the loop must then fail
+        /// Switches on a mistake in a broker built with the feature `planted`, or each in turn (`all`): the loop must see it
         #[arg(long, value_name = "BUG")]
         planted: Option<String>,
     },

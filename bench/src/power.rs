@@ -19,7 +19,7 @@ mod image;
 use crate::broker::SMALL_SETTINGS;
 use crate::kill::load;
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
-use crate::kill::verdict::{percentile, show};
+use crate::kill::verdict::{Findings, Tally, percentile, show, tell};
 use crate::wire::{Code, Connection, LATEST, WireError};
 use guest::{Guest, GuestPlan};
 use sim::checker::{self, Report};
@@ -74,37 +74,13 @@ const MACHINES: [Machine; 4] = [
 struct Verdict {
     cuts: u64,
     kills: u64,
-    acked: u64,
-    lost: u64,
-    duplicated: u64,
-    moved: u64,
-    reordered: u64,
-    commits: u64,
-    back: u64,
-    refused: u64,
+    tally: Tally,
     flushes: u64,
     unflushed: u64,
     unflushed_lost: u64,
     unflushed_torn: u64,
     answer_ms: Vec<f64>,
     boot_answer_ms: Vec<f64>,
-}
-
-impl Verdict {
-    fn clean(&self) -> bool {
-        self.lost + self.duplicated + self.moved + self.reordered + self.back + self.refused == 0
-    }
-
-    fn add(&mut self, report: &Report, refusals: &[String]) {
-        self.acked += report.acked;
-        self.commits += report.commits;
-        self.lost += report.lost();
-        self.duplicated += report.duplicated();
-        self.moved += report.moved();
-        self.reordered += report.reordered();
-        self.back += report.back();
-        self.refused += refusals.len() as u64;
-    }
 }
 
 /// Runs all cuts and prints the verdict as the last line. True when nothing was wrong, or, with a planted bug, when the rig saw it.
@@ -161,20 +137,10 @@ fn honest(plan: &PowerPlan, folder: &Path, machine: impl Fn(&Settings, &str) -> 
         }
         let guest = machine(settings, shards);
         image::write_disk(&guest.disk, DISK_BYTES)?;
-        let (report, refusals) =
+        let (report, findings) =
             life_of(&guest, cuts, &mut Rng::of(plan.seed, index), &folder.join("history.txt"), &mut verdict)?;
-        verdict.add(&report, &refusals);
-        let wrong = !report.clean() || !refusals.is_empty();
-        println!(
-            "{name}: {cuts} cuts, {} acked, {} commits, {} read again, {} never answered{}",
-            report.acked,
-            report.commits,
-            report.drained,
-            report.unknown,
-            if wrong { ": WRONG" } else { "" }
-        );
-        if wrong {
-            show(&report, &refusals);
+        verdict.tally.add(&Tally::of(&report, &findings));
+        if !tell(&format!("{name}: {cuts} cuts"), &report, &findings) {
             println!("evidence: {}: disk.img, history.txt, guest.log", folder.display());
             break;
         }
@@ -190,19 +156,8 @@ fn honest(plan: &PowerPlan, folder: &Path, machine: impl Fn(&Settings, &str) -> 
         percentile(&verdict.answer_ms, 0.5),
         percentile(&verdict.answer_ms, 0.99)
     );
-    println!(
-        "{} cuts, {} of them after a kill -9 and a restart, {} acked: lost {}, duplicated {}, moved {}, reordered {}; commits {}, back {}",
-        verdict.cuts,
-        verdict.kills,
-        verdict.acked,
-        verdict.lost,
-        verdict.duplicated,
-        verdict.moved,
-        verdict.reordered,
-        verdict.commits,
-        verdict.back
-    );
-    Ok(verdict.clean())
+    println!("{} cuts, {} of them after a kill -9 and a restart, {}", verdict.cuts, verdict.kills, verdict.tally);
+    Ok(verdict.tally.clean())
 }
 
 /// A broker that is meant to lose: a disk and a verdict for each cut.
@@ -239,12 +194,12 @@ fn life_of(
     rng: &mut Rng,
     evidence: &Path,
     verdict: &mut Verdict,
-) -> Result<(Report, Vec<String>), String> {
+) -> Result<(Report, Findings), String> {
     let begin = Instant::now();
     let shared = Shared::new(History::default(), begin);
     let seed = rng.bits();
     let outcome = std::thread::scope(|scope| {
-        load::start(scope, &shared, seed, 1);
+        load::start_with_keepers(scope, &shared, seed, 1);
         let outcome = cuts_of(plan, cuts, rng, &shared, verdict);
         if outcome.is_err() {
             // The threads must not wait for a broker that does not come.
@@ -252,11 +207,11 @@ fn life_of(
         }
         outcome
     });
-    let (history, mut refusals) = shared.into_parts();
+    let (history, findings) = shared.into_parts();
     let guest = match outcome {
         Ok(guest) => guest,
         Err(why) => {
-            show(&Report::default(), &refusals);
+            show(&Report::default(), &findings);
             let _ = fs::write(evidence, history.to_text());
             return Err(why);
         }
@@ -264,16 +219,15 @@ fn life_of(
     let drained = Shared::new(history, begin);
     drained.record(|push| push(Event::Drain));
     let read = Connection::open(guest.address, PATIENCE).map_err(WireError::Io);
-    read.and_then(|mut connection| load::read_everything(&mut connection, &drained, load::CLIENTS + 1))
+    read.and_then(|mut connection| load::read_everything(&mut connection, &drained, load::CLIENTS_AND_KEEPERS + 1))
         .map_err(|error| format!("the last full reading failed: {error}"))?;
     drop(guest);
     let (history, _) = drained.into_parts();
     let report = checker::check(&history);
-    refusals.sort();
-    if !report.clean() || !refusals.is_empty() {
+    if !report.clean() || !findings.clean() {
         fs::write(evidence, history.to_text()).map_err(|error| error.to_string())?;
     }
-    Ok((report, refusals))
+    Ok((report, findings))
 }
 
 /// Returns the machine as it serves after the last cut, with all senders settled by it.

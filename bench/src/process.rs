@@ -89,6 +89,16 @@ pub fn forget_pages(path: &Path) -> io::Result<()> {
     }
 }
 
+/// What the files of a folder take on its disk. Files that vanish meanwhile are none.
+pub fn folder_bytes(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .map(|(path, facts)| if facts.is_dir() { folder_bytes(&path) } else { facts.blocks() * 512 })
+        .sum()
+}
+
 /// Memory of the whole machine.
 pub fn machine_memory_bytes() -> io::Result<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo")?, "MemTotal:").ok_or_else(|| malformed("/proc/meminfo"))

@@ -20,10 +20,9 @@ mod trend;
 
 use crate::apart::{self, Apart};
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
-use crate::disk::tell;
 use crate::kill::load;
 use crate::kill::shared::{Shared, TOPIC};
-use crate::kill::verdict::percentile;
+use crate::kill::verdict::{percentile, tell};
 use crate::process;
 use crate::wire::Connection;
 use cuts::Cuts;
@@ -190,7 +189,7 @@ impl Soak {
             }
             outcome
         });
-        let (history, mut refusals) = shared.into_parts();
+        let (history, findings) = shared.into_parts();
         outcome.inspect_err(|_| drop(fs::write(self.folder.join("history.txt"), history.to_text())))?;
         let drained = Shared::new(history, begin);
         drained.record(|push| push(Event::Drain));
@@ -198,10 +197,9 @@ impl Soak {
         load::read_everything(&mut connection, &drained, self.next_client)
             .map_err(|error| format!("the last full reading failed: {error}"))?;
         let history = drained.into_parts().0;
-        refusals.sort();
         let report = checker::check(&history);
         let what = format!("soak, {:.0} s, {} lives ended", begin.elapsed().as_secs_f64(), self.figures.kills);
-        if !tell(&what, &report, &refusals) {
+        if !tell(&what, &report, &findings) {
             fs::write(self.folder.join("history.txt"), history.to_text()).map_err(words)?;
             self.figures.wrong.push("a stretch was not clean, see above".to_owned());
         }

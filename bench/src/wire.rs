@@ -3,21 +3,25 @@
 //! batching of its own. What is sent, in which order, and how much of it is under way is the caller's decision, so that a
 //! load generator measures the broker and a fault test knows exactly what it asked.
 //!
-//! Owns: one connection, framing, the requests below at one version each.
+//! Owns: one connection, framing, the requests below and in `wire/` at one version each, and how often each was sent.
 //! Must not know: which broker answers (it is proven against Apache Kafka), what the records mean.
 //!
 //! Pipelining: `send_*` writes a request and returns its number; `receive` takes the next answer, and answers come in the order
 //! of the requests. A caller that sends more than it receives must bound what is under way, or both sides block in write.
 
+pub mod admin;
 pub mod codec;
 pub mod groups;
 
+use bytes::Bytes;
 use codec::{Decoder, Encoder, Malformed};
-use model::batch::{self, Header, Records};
+use model::batch::{self, Header, Record, Records};
+use model::compression::Compression;
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// No answer of a broker under test is larger: what announces more is taken for garbage.
@@ -28,6 +32,8 @@ const CLIENT_ID: &str = "polylog-bench";
 pub const EARLIEST: i64 = -2;
 /// `timestamp` of [`Connection::list_offset`]: the offset after the last.
 pub const LATEST: i64 = -1;
+/// `timestamp` of [`Connection::list_offset`]: the record with the largest timestamp.
+pub const MAX_TIMESTAMP: i64 = -3;
 
 /// The timestamp of a record made now. Records must carry one: a broker may expire what claims to be old.
 pub fn now_ms() -> i64 {
@@ -35,43 +41,88 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The requests, with the one version of each that is spoken here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
-    Produce,
-    Fetch,
-    ListOffsets,
-    Metadata,
-    OffsetCommit,
-    OffsetFetch,
-    JoinGroup,
-    Heartbeat,
-    SyncGroup,
-    Versions,
-    CreateTopics,
-    DeleteTopics,
-    InitProducerId,
+macro_rules! apis {
+    ($($name:ident = $number:literal, $version:literal, $layout:ident;)*) => {
+        /// The requests, with the one version of each that is spoken here.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Api {
+            $($name,)*
+        }
+
+        impl Api {
+            /// All of them, by number.
+            pub const ALL: &'static [Api] = &[$(Api::$name,)*];
+
+            pub fn key_and_version(self) -> (i16, i16) {
+                match self {
+                    $(Api::$name => ($number, $version),)*
+                }
+            }
+
+            fn layout(self) -> Layout {
+                match self {
+                    $(Api::$name => Layout::$layout,)*
+                }
+            }
+        }
+    };
 }
 
-impl Api {
-    fn key_and_version(self) -> (i16, i16) {
-        match self {
-            Api::Produce => (0, 7),
-            Api::Fetch => (1, 11),
-            Api::ListOffsets => (2, 5),
-            Api::Metadata => (3, 5),
-            Api::OffsetCommit => (8, 7),
-            Api::OffsetFetch => (9, 5),
-            Api::JoinGroup => (11, 5),
-            Api::Heartbeat => (12, 3),
-            Api::SyncGroup => (14, 3),
-            Api::Versions => (18, 0),
-            Api::CreateTopics => (19, 2),
-            Api::DeleteTopics => (20, 1),
-            Api::InitProducerId => (22, 1),
-        }
-    }
+/// How lengths are written, and whether headers and structures end with tagged fields.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Plain,
+    Flexible,
 }
+
+apis! {
+    Produce = 0, 7, Plain;
+    Fetch = 1, 11, Plain;
+    ListOffsets = 2, 7, Flexible;
+    Metadata = 3, 12, Flexible;
+    OffsetCommit = 8, 7, Plain;
+    OffsetFetch = 9, 5, Plain;
+    FindCoordinator = 10, 2, Plain;
+    JoinGroup = 11, 5, Plain;
+    Heartbeat = 12, 3, Plain;
+    LeaveGroup = 13, 3, Plain;
+    SyncGroup = 14, 3, Plain;
+    DescribeGroups = 15, 4, Plain;
+    ListGroups = 16, 2, Plain;
+    Versions = 18, 0, Plain;
+    CreateTopics = 19, 2, Plain;
+    DeleteTopics = 20, 1, Plain;
+    DeleteRecords = 21, 1, Plain;
+    InitProducerId = 22, 1, Plain;
+    OffsetForLeaderEpoch = 23, 3, Plain;
+    DescribeConfigs = 32, 1, Plain;
+    AlterConfigs = 33, 1, Plain;
+    AlterReplicaLogDirs = 34, 1, Plain;
+    DescribeLogDirs = 35, 1, Plain;
+    CreatePartitions = 37, 1, Plain;
+    DeleteGroups = 42, 1, Plain;
+    ElectLeaders = 43, 1, Plain;
+    IncrementalAlterConfigs = 44, 0, Plain;
+    AlterPartitionReassignments = 45, 0, Flexible;
+    ListPartitionReassignments = 46, 0, Flexible;
+    OffsetDelete = 47, 0, Plain;
+    DescribeQuorum = 55, 0, Flexible;
+    DescribeCluster = 60, 0, Flexible;
+    DescribeProducers = 61, 0, Flexible;
+    ListConfigResources = 74, 0, Flexible;
+    DescribeTopicPartitions = 75, 0, Flexible;
+}
+
+/// How often each request was sent by this program. A count over all connections: it says what a run has exercised.
+static SENT: [AtomicU64; Api::ALL.len()] = [const { AtomicU64::new(0) }; Api::ALL.len()];
+
+/// How often each request was sent so far.
+pub fn sent() -> Vec<(Api, u64)> {
+    Api::ALL.iter().map(|api| (*api, SENT[*api as usize].load(Ordering::Relaxed))).collect()
+}
+
+/// A topic's id.
+pub type TopicUuid = [u8; 16];
 
 /// A broker's error code, readable.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -91,7 +142,12 @@ impl Code {
     pub const TOPIC_ALREADY_EXISTS: Code = Code(36);
     pub const OUT_OF_ORDER_SEQUENCE_NUMBER: Code = Code(45);
     pub const KAFKA_STORAGE_ERROR: Code = Code(56);
+    pub const NON_EMPTY_GROUP: Code = Code(68);
+    pub const FETCH_SESSION_ID_NOT_FOUND: Code = Code(70);
+    pub const MEMBER_ID_REQUIRED: Code = Code(79);
     pub const FENCED_INSTANCE_ID: Code = Code(82);
+    pub const ELECTION_NOT_NEEDED: Code = Code(84);
+    pub const UNKNOWN_TOPIC_ID: Code = Code(100);
     pub const THROTTLING_QUOTA_EXCEEDED: Code = Code(89);
 
     fn name(self) -> &'static str {
@@ -123,13 +179,18 @@ impl Code {
             47 => "INVALID_PRODUCER_EPOCH",
             56 => "KAFKA_STORAGE_ERROR",
             59 => "UNKNOWN_PRODUCER_ID",
+            68 => "NON_EMPTY_GROUP",
+            69 => "GROUP_ID_NOT_FOUND",
             70 => "FETCH_SESSION_ID_NOT_FOUND",
             71 => "INVALID_FETCH_SESSION_EPOCH",
             74 => "FENCED_LEADER_EPOCH",
             75 => "UNKNOWN_LEADER_EPOCH",
+            79 => "MEMBER_ID_REQUIRED",
             82 => "FENCED_INSTANCE_ID",
+            84 => "ELECTION_NOT_NEEDED",
             87 => "INVALID_RECORD",
             89 => "THROTTLING_QUOTA_EXCEEDED",
+            100 => "UNKNOWN_TOPIC_ID",
             _ => "code",
         }
     }
@@ -193,8 +254,12 @@ impl From<io::Error> for WireError {
 /// One topic of a Metadata answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicMetadata {
+    /// Empty for an id that names no topic.
     pub name: String,
+    pub id: TopicUuid,
     pub error: Code,
+    /// Of its first partition; -1 where there is none.
+    pub leader_epoch: i32,
     /// Partition numbers that have a leader.
     pub partitions: Vec<i32>,
 }
@@ -206,6 +271,8 @@ pub struct Produced {
     pub error: Code,
     /// -1 where the broker does not say.
     pub base_offset: i64,
+    /// The time that the broker stamped on the batch; -1 where it stamps none.
+    pub appended_ms: i64,
 }
 
 /// One partition of a Fetch answer. `records` lies in the connection's buffer until the next answer is taken.
@@ -217,6 +284,20 @@ pub struct Fetched<'a> {
     pub log_start: i64,
     /// Whole batches back to back, the last perhaps cut.
     pub records: &'a [u8],
+}
+
+/// A session of fetches: the broker remembers what was asked for, and answers only where something is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchSession {
+    pub id: i32,
+    pub epoch: i32,
+}
+
+impl FetchSession {
+    /// Nothing is remembered.
+    pub const NONE: FetchSession = FetchSession { id: 0, epoch: -1 };
+    /// A session is to be made.
+    pub const NEW: FetchSession = FetchSession { id: 0, epoch: 0 };
 }
 
 /// How much a Fetch asks for.
@@ -269,7 +350,9 @@ impl Connection {
         let number = self.next_number;
         self.next_number = number.wrapping_add(1) & i32::MAX;
         self.request.bytes.clear();
-        self.request.i32(0).i16(key).i16(version).i32(number).string(CLIENT_ID)
+        SENT[api as usize].fetch_add(1, Ordering::Relaxed);
+        let request = self.request.i32(0).i16(key).i16(version).i32(number).string(CLIENT_ID);
+        if api.layout() == Layout::Flexible { request.tags() } else { request }
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -302,9 +385,13 @@ impl Connection {
         self.oldest_number = expected.wrapping_add(1) & i32::MAX;
         let mut decoder = Decoder::of(&self.answer);
         match decoder.i32() {
-            Ok(number) if number == expected => Ok(decoder),
-            _ => Err(malformed("an answer out of order")),
+            Ok(number) if number == expected => {}
+            _ => return Err(malformed("an answer out of order")),
         }
+        if api.layout() == Layout::Flexible {
+            decoder.tags().map_err(|Malformed(why)| malformed(why))?;
+        }
+        Ok(decoder)
     }
 
     fn ask<T>(
@@ -354,18 +441,24 @@ impl Connection {
 
     /// Describes topics; a topic that is missing is made when `create` says so and the broker does that.
     pub fn metadata(&mut self, topics: &[&str], create: bool) -> Result<Vec<TopicMetadata>, WireError> {
-        let request = self.begin(Api::Metadata);
-        request.count(topics.len());
+        let request = self.begin(Api::Metadata).compact_count(topics.len());
         for topic in topics {
-            request.string(topic);
+            request.uuid(&[0; 16]).compact_string(topic).tags();
         }
-        request.bool(create);
+        request.bool(create).bool(false).tags();
+        self.ask(Api::Metadata, read_metadata)
+    }
+
+    /// Describes the topic of an id.
+    pub fn metadata_of_id(&mut self, id: &TopicUuid) -> Result<Vec<TopicMetadata>, WireError> {
+        let request = self.begin(Api::Metadata).compact_count(1).uuid(id).compact_null().tags();
+        request.bool(false).bool(false).tags();
         self.ask(Api::Metadata, read_metadata)
     }
 
     /// Describes everything there is: how many topics, and how many partitions they have together.
     pub fn metadata_of_all(&mut self) -> Result<(usize, usize), WireError> {
-        self.begin(Api::Metadata).i32(-1).bool(false);
+        self.begin(Api::Metadata).compact_null().bool(false).bool(false).tags();
         self.ask(Api::Metadata, read_metadata).map(|topics| {
             let partitions = topics.iter().map(|topic| topic.partitions.len()).sum();
             (topics.len(), partitions)
@@ -429,13 +522,13 @@ impl Connection {
         })
     }
 
-    /// The offset (and the timestamp found) for a timestamp, [`EARLIEST`] or [`LATEST`].
+    /// The offset (and the timestamp found) for a timestamp, [`EARLIEST`], [`LATEST`] or [`MAX_TIMESTAMP`].
     pub fn list_offset(&mut self, topic: &str, partition: i32, timestamp: i64) -> Result<(i64, i64), WireError> {
-        let request = self.begin(Api::ListOffsets);
-        request.i32(-1).i8(0).count(1).string(topic).count(1).i32(partition).i32(-1).i64(timestamp);
+        let request = self.begin(Api::ListOffsets).i32(-1).i8(0).compact_count(1).compact_string(topic);
+        request.compact_count(1).i32(partition).i32(-1).i64(timestamp).tags().tags().tags();
         self.ask(Api::ListOffsets, |answer| {
             answer.i32()?;
-            if answer.count()? != 1 || answer.string()?.is_none() || answer.count()? != 1 {
+            if answer.compact_count()? != 1 || answer.compact_string()?.is_none() || answer.compact_count()? != 1 {
                 return Err(Malformed("one partition was asked for"));
             }
             answer.i32()?;
@@ -467,9 +560,9 @@ impl Connection {
                 answer.string()?;
                 for _ in 0..answer.count()? {
                     let (partition, error, base_offset) = (answer.i32()?, Code(answer.i16()?), answer.i64()?);
+                    let appended_ms = answer.i64()?;
                     answer.i64()?;
-                    answer.i64()?;
-                    produced.push(Produced { partition, error, base_offset });
+                    produced.push(Produced { partition, error, base_offset, appended_ms });
                 }
             }
             answer.i32().map(drop)
@@ -479,9 +572,20 @@ impl Connection {
 
     /// Sends one Fetch request without a session.
     pub fn send_fetch(&mut self, topic: &str, positions: &[(i32, i64)], bounds: FetchBounds) -> io::Result<()> {
+        self.send_fetch_in(FetchSession::NONE, topic, positions, bounds)
+    }
+
+    /// Sends one Fetch request in a session: only positions that have changed since the last one need to be told.
+    pub fn send_fetch_in(
+        &mut self,
+        session: FetchSession,
+        topic: &str,
+        positions: &[(i32, i64)],
+        bounds: FetchBounds,
+    ) -> io::Result<()> {
         let request = self.begin(Api::Fetch);
-        request.i32(-1).i32(bounds.wait_ms_max).i32(bounds.bytes_min).i32(bounds.bytes_max).i8(0).i32(0).i32(-1);
-        request.count(1).string(topic).count(positions.len());
+        request.i32(-1).i32(bounds.wait_ms_max).i32(bounds.bytes_min).i32(bounds.bytes_max).i8(0);
+        request.i32(session.id).i32(session.epoch).count(1).string(topic).count(positions.len());
         for (partition, offset) in positions {
             request.i32(*partition).i32(-1).i64(*offset).i64(-1).i32(bounds.partition_bytes_max);
         }
@@ -491,12 +595,17 @@ impl Connection {
 
     /// Takes the oldest Fetch answer.
     pub fn receive_fetch(&mut self) -> Result<Vec<Fetched<'_>>, WireError> {
+        self.receive_fetch_in().map(|(_, fetched)| fetched)
+    }
+
+    /// Takes the oldest Fetch answer, with the id of the session that it belongs to; 0: none.
+    pub fn receive_fetch_in(&mut self) -> Result<(i32, Vec<Fetched<'_>>), WireError> {
         let mut answer = self.receive(Api::Fetch)?;
         let mut fetched = Vec::new();
         let mut read = || {
             answer.i32()?;
             let code = Code(answer.i16()?);
-            answer.i32()?;
+            let session_id = answer.i32()?;
             for _ in 0..answer.count()? {
                 answer.string()?;
                 for _ in 0..answer.count()? {
@@ -511,11 +620,11 @@ impl Connection {
                     fetched.push(Fetched { partition, error, high_watermark, log_start, records });
                 }
             }
-            Ok(code)
+            Ok((code, session_id))
         };
-        let code = read().map_err(|Malformed(why)| WireError::Malformed { api: Api::Fetch, why })?;
+        let (code, session_id) = read().map_err(|Malformed(why)| WireError::Malformed { api: Api::Fetch, why })?;
         code.check(Api::Fetch)?;
-        Ok(fetched)
+        Ok((session_id, fetched))
     }
 }
 
@@ -527,32 +636,41 @@ impl AsFd for Connection {
 
 fn read_metadata(answer: &mut Decoder<'_>) -> Result<Result<Vec<TopicMetadata>, Code>, Malformed> {
     answer.i32()?;
-    for _ in 0..answer.count()? {
+    for _ in 0..answer.compact_count()? {
         answer.i32()?;
-        answer.string()?;
+        answer.compact_string()?;
         answer.i32()?;
-        answer.string()?;
+        answer.compact_string()?;
+        answer.tags()?;
     }
-    answer.string()?;
+    answer.compact_string()?;
     answer.i32()?;
     let mut topics = Vec::new();
-    for _ in 0..answer.count()? {
+    for _ in 0..answer.compact_count()? {
         let error = Code(answer.i16()?);
-        let name = answer.string()?.unwrap_or_default().to_owned();
+        let name = answer.compact_string()?.unwrap_or_default().to_owned();
+        let id = answer.uuid()?;
         answer.i8()?;
-        let mut partitions = Vec::new();
-        for _ in 0..answer.count()? {
+        let (mut partitions, mut first_epoch) = (Vec::new(), -1);
+        for _ in 0..answer.compact_count()? {
             let (error, partition, leader) = (answer.i16()?, answer.i32()?, answer.i32()?);
+            let leader_epoch = answer.i32()?;
             for _ in 0..3 {
-                for _ in 0..answer.count()? {
+                for _ in 0..answer.compact_count()? {
                     answer.i32()?;
                 }
+            }
+            answer.tags()?;
+            if partition == 0 {
+                first_epoch = leader_epoch;
             }
             if error == 0 && leader >= 0 {
                 partitions.push(partition);
             }
         }
-        topics.push(TopicMetadata { name, error, partitions });
+        answer.i32()?;
+        answer.tags()?;
+        topics.push(TopicMetadata { name, id, error, leader_epoch: first_epoch, partitions });
     }
     Ok(Ok(topics))
 }
@@ -585,12 +703,24 @@ pub fn batches(records: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     })
 }
 
-/// Calls `each` with (offset, value) of every record from `from` on in the whole batches of an uncompressed Fetch answer,
-/// checksums verified, and returns the position to fetch next.
+/// Calls `each` with (offset, value) of every record from `from` on in the whole batches of a Fetch answer, checksums verified,
+/// and returns the position to fetch next.
 ///
 /// # Errors
-/// Bytes that no reader could take: a wrong checksum, a record that is not well formed, a compression (this client sends none).
+/// As [`whole_records`].
 pub fn records(records: &[u8], from: i64, mut each: impl FnMut(i64, Option<&[u8]>)) -> Result<i64, &'static str> {
+    whole_records(records, from, |offset, record, _| each(offset, record.value))
+}
+
+/// The same with all that a record has, and the header of its batch.
+///
+/// # Errors
+/// Bytes that no reader could take: a wrong checksum, a record that is not well formed, a batch that cannot be inflated.
+pub fn whole_records(
+    records: &[u8],
+    from: i64,
+    mut each: impl FnMut(i64, &Record<'_>, &Header),
+) -> Result<i64, &'static str> {
     let mut next = from;
     for (header, bytes) in batches(records) {
         if header.magic != 2 {
@@ -599,15 +729,21 @@ pub fn records(records: &[u8], from: i64, mut each: impl FnMut(i64, Option<&[u8]
         if model::crc::crc32c(&bytes[batch::CRC_START..]) != header.crc {
             return Err("a batch with a wrong checksum");
         }
-        if header.compression() != Some(model::compression::Compression::None) {
-            return Err("a compressed batch");
-        }
+        let inflated;
+        let inner = match header.compression() {
+            Some(Compression::None) => &bytes[batch::HEADER_BYTES..],
+            _ => {
+                let inner = batch::inflate(&Bytes::copy_from_slice(bytes), &header);
+                inflated = inner.map_err(|_| "a batch that cannot be inflated")?;
+                &inflated[..]
+            }
+        };
         let base = i64::try_from(header.base_offset.0).map_err(|_| "a negative offset")?;
-        for record in Records::of(&bytes[batch::HEADER_BYTES..], &header) {
+        for record in Records::of(inner, &header) {
             let record = record.map_err(|_| "a record that is not well formed")?;
             let offset = base + i64::from(record.offset_delta);
             if offset >= from && !header.control() {
-                each(offset, record.value);
+                each(offset, &record, &header);
             }
         }
         next = next.max(base + i64::from(header.last_offset_delta) + 1);

@@ -6,13 +6,14 @@
 //! Nothing waits for a time: a fault has been met when the file system says so, a broker has given up when its process has ended,
 //! and an answer that came too early is found by losing the power before the sync is let go on.
 
-use super::{DiskPlan, tell};
+use super::DiskPlan;
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
 use crate::fuse::files::{Call, Errno, Place};
 use crate::fuse::{Disk, Fault, Mounted, Rule};
 use crate::kill::load;
 use crate::kill::reader;
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
+use crate::kill::verdict::{Findings, tell};
 use crate::wire::{Code, Connection, EARLIEST, FetchBounds, WireError, now_ms};
 use bytes::Bytes;
 use model::batch::{self, NewRecord, Numbering};
@@ -95,9 +96,9 @@ pub fn run(plan: &DiskPlan, folder: &Path) -> Result<bool, String> {
         rng.shuffle(&mut scenes);
         let count = left.min(SCENES.len() as u64);
         left -= count;
-        let (report, refusals) = run.stretch(&scenes[..count as usize])?;
+        let (report, findings) = run.stretch(&scenes[..count as usize])?;
         let what = format!("disk faults: {} of {} rounds", plan.rounds - left, plan.rounds);
-        if !tell(&what, &report, &refusals) {
+        if !tell(&what, &report, &findings) {
             run.keep_evidence()?;
             return Ok(false);
         }
@@ -175,7 +176,7 @@ impl FaultRun {
     }
 
     /// Some rounds under one load, then everything is read and judged. Nothing is mounted before and after.
-    pub fn stretch(&mut self, scenes: &[Scene]) -> Result<(Report, Vec<String>), String> {
+    pub fn stretch(&mut self, scenes: &[Scene]) -> Result<(Report, Findings), String> {
         let shared = Shared::new(std::mem::take(&mut self.history), self.begin);
         let first_client = self.next_client;
         self.next_client += load::CLIENTS;
@@ -188,7 +189,7 @@ impl FaultRun {
             }
             outcome
         });
-        let (history, mut refusals) = shared.into_parts();
+        let (history, findings) = shared.into_parts();
         self.history = history.clone();
         let (mounted, broker) = outcome.inspect_err(|_| drop(self.keep_evidence()))?;
         let drained = Shared::new(history, self.begin);
@@ -198,8 +199,7 @@ impl FaultRun {
             .map_err(|error| format!("the last full reading failed: {error}"))?;
         broker.kill().map_err(words)?;
         mounted.unmount().map_err(words)?;
-        refusals.sort();
-        Ok((checker::check(&drained.into_parts().0), refusals))
+        Ok((checker::check(&drained.into_parts().0), findings))
     }
 
     fn rounds(&mut self, scenes: &[Scene], shared: &Shared) -> Result<(Mounted, Broker), String> {

@@ -7,11 +7,12 @@
 //! restart works. When space comes back (somebody removes a file, a topic is deleted, retention lets records go) it takes records
 //! again without a restart.
 
-use super::{DiskPlan, tell};
+use super::DiskPlan;
 use crate::broker::{Broker, BrokerPlan, SMALL_SETTINGS};
 use crate::kill::load;
 use crate::kill::reader;
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
+use crate::kill::verdict::tell;
 use crate::process;
 use crate::wire::{Code, Connection, WireError, now_ms};
 use bytes::Bytes;
@@ -153,7 +154,7 @@ pub fn run(plan: &DiskPlan, folder: &Path) -> Result<bool, String> {
         }
         outcome
     });
-    let (history, refusals) = shared.into_parts();
+    let (history, findings) = shared.into_parts();
     let judged = outcome.map_err(|why| format!("full disk: {why}\n{}", process::tail_of(&broker.log))).and_then(
         |(last, wrong)| {
             let drained = Shared::new(history, begin);
@@ -162,7 +163,7 @@ pub fn run(plan: &DiskPlan, folder: &Path) -> Result<bool, String> {
             load::read_everything(&mut connection, &drained, 1 + load::CLIENTS).map_err(words)?;
             last.kill().map_err(words)?;
             let history = drained.into_parts().0;
-            let good = tell("full disk", &checker::check(&history), &refusals) && wrong.is_empty();
+            let good = tell("full disk", &checker::check(&history), &findings) && wrong.is_empty();
             wrong.iter().for_each(|why| println!("  WRONG: {why}"));
             if !good {
                 fs::write(folder.join("history.txt"), history.to_text()).map_err(words)?;

@@ -7,7 +7,7 @@
 //! seen by all batches that it held up, not by one.
 
 use crate::kill::committer::{self, CommitterPlan};
-use crate::kill::reader;
+use crate::kill::reader::{self, ReaderPlan};
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
 use crate::wire::{Code, Connection, WireError, now_ms};
 use bytes::Bytes;
@@ -60,7 +60,7 @@ impl Pace {
 pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, shared: &'scope Shared, pace: &'scope Pace, seed: u64) {
     let rng = move |client: u32| Rng::of(seed, u64::from(client));
     scope.spawn(move || send(shared, pace, rng(SENDER)));
-    scope.spawn(move || reader::run(2, shared, rng(2)));
+    scope.spawn(move || reader::run(ReaderPlan { client: 2, in_session: false, from_tail: false }, shared, rng(2)));
     for (client, group, slot) in [(3, 0, None), (4, 2, Some(0))] {
         scope.spawn(move || committer::run(CommitterPlan { client, group, slot }, shared, rng(client)));
     }

@@ -11,6 +11,7 @@ use super::shared::{PARTITIONS, Shared, TOPIC};
 use crate::wire::{Code, Connection, Produced, WireError, now_ms};
 use bytes::Bytes;
 use model::batch::{self, NewRecord, Numbering};
+use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId};
 use sim::history::{Event, Op, Producer};
 use sim::rng::Rng;
@@ -21,6 +22,9 @@ use std::time::Duration;
 /// Requests under way on one connection, as many as an idempotent producer may have.
 const WINDOW: usize = 5;
 
+/// What a sender that compresses takes in turns.
+const CODECS: [Compression; 4] = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+
 /// How one sender behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct SenderPlan {
@@ -30,6 +34,8 @@ pub struct SenderPlan {
     pub idempotent: bool,
     pub batch_records_max: u64,
     pub record_bytes_max: u64,
+    /// Its batches are compressed, each with another codec.
+    pub compresses: bool,
 }
 
 /// One batch of a request under way.
@@ -91,7 +97,9 @@ impl Sender<'_> {
     /// Works on one connection. Returns when the stretch ends with nothing under way, or with the error that broke it.
     fn drive(&mut self, mut connection: Connection) -> Result<(), WireError> {
         if self.plan.idempotent && self.producer.is_none() {
-            self.producer = Some(connection.init_producer_id()?);
+            let producer = connection.init_producer_id()?;
+            self.shared.producer_given(producer.0);
+            self.producer = Some(producer);
         }
         self.send_again(&mut connection)?;
         let mut produced = Vec::new();
@@ -156,7 +164,8 @@ impl Sender<'_> {
         let records: Vec<NewRecord> = (first..self.next_number)
             .map(|number| {
                 let bytes = self.rng.within(value::VALUE_BYTES_MIN as u64..self.plan.record_bytes_max) as usize;
-                NewRecord { value: Some(value::payload(number, bytes).into()), timestamp_ms, ..NewRecord::default() }
+                let value = Some(value::payload(number, bytes).into());
+                NewRecord { value, timestamp_ms, headers: self.headers(), ..NewRecord::default() }
             })
             .collect();
         let sequence = self.sequences[partition as usize];
@@ -166,12 +175,21 @@ impl Sender<'_> {
             base_sequence: sequence,
         });
         self.sequences[partition as usize] = batch::sequence_plus(sequence, count as i32);
-        let bytes = batch::build(&records, numbering.unwrap_or(Numbering::NONE)).bytes().clone();
+        let plain = batch::build(&records, numbering.unwrap_or(Numbering::NONE));
+        let codec = if self.plan.compresses { self.rng.pick(&CODECS) } else { Compression::None };
+        // A codec that fails is a fault of this program's, and leaves the batch as it is.
+        let bytes = batch::compressed(&plain, codec).unwrap_or(plain).bytes().clone();
         let op = self.shared.next_op();
         let producer = self.producer.map(|(id, epoch)| Producer { id, epoch, sequence });
         let client = self.plan.client;
         self.shared.record(|push| push(Event::Send { op, client, partition, first, count, producer }));
         Part { op, partition, sequence, bytes }
+    }
+
+    /// Something that compresses, since the payload does not.
+    fn headers(&self) -> Vec<(Bytes, Option<Bytes>)> {
+        let padding = || (Bytes::from_static(b"padding"), Some(Bytes::from_static(&[b'.'; 150])));
+        self.plan.compresses.then(padding).into_iter().collect()
     }
 
     /// Takes the answer to the oldest request.

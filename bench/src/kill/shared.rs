@@ -4,8 +4,10 @@
 //! The broker's place changes with every restart. It carries the number of its life, so that a thread whose connection broke waits
 //! for a later life and does not connect to the one that it saw die.
 
+use super::verdict::Findings;
 use crate::wire::Connection;
 use sim::history::{Event, History, Op};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -35,7 +37,8 @@ pub struct Shared {
     place: Mutex<Place>,
     moved: Condvar,
     begin: Instant,
-    refusals: Mutex<Vec<String>>,
+    findings: Mutex<Findings>,
+    producers: Mutex<BTreeSet<i64>>,
     acked_batches: AtomicU64,
     connections: AtomicU64,
 }
@@ -51,7 +54,8 @@ impl Shared {
             place: Mutex::new(Place { life: 0, address: None, ending: false, abandoned: false }),
             moved: Condvar::new(),
             begin,
-            refusals: Mutex::default(),
+            findings: Mutex::default(),
+            producers: Mutex::default(),
             acked_batches: AtomicU64::new(0),
             connections: AtomicU64::new(0),
         }
@@ -86,13 +90,37 @@ impl Shared {
 
     /// An answer that no correct broker gives, in words.
     pub fn refuse(&self, what: String) {
-        lock(&self.refusals).push(what);
+        lock(&self.findings).refused.push(what);
+    }
+
+    /// Something acknowledged, or seen, that does not stand, in words.
+    pub fn broken(&self, what: String) {
+        lock(&self.findings).broken.push(what);
+    }
+
+    /// A change that must stand from now on was acknowledged.
+    pub fn changed(&self) {
+        lock(&self.findings).changes += 1;
+    }
+
+    /// So many records have been compacted away where somebody looked.
+    pub fn compacted(&self, records: u64) {
+        lock(&self.findings).compacted += records;
+    }
+
+    /// The broker gave this id to a producer: nobody may have had it before.
+    pub fn producer_given(&self, id: i64) {
+        if !lock(&self.producers).insert(id) {
+            self.broken(format!("producer id {id} was given to two producers"));
+        }
     }
 
     /// Takes everything out once the threads have ended.
-    pub fn into_parts(self) -> (History, Vec<String>) {
+    pub fn into_parts(self) -> (History, Findings) {
         let history = self.history.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (history, self.refusals.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let mut findings = self.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        findings.refused.sort();
+        (history, findings)
     }
 
     /// The broker serves at `address`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The primitive types of Kafka's protocol, written and read: big-endian integers, strings with a 16-bit length, arrays and
-//! byte strings with a 32-bit one. Only the layouts before the "flexible" versions are spoken here: they are enough to load a
-//! broker, and every broker still serves them.
+//! byte strings with a 32-bit one; and those of the "flexible" versions, which some requests have only: lengths as varints that
+//! are one more than the length (0 is null), ids of 16 bytes, and tagged fields, which are never written here and skipped when read.
 //!
 //! Reading trusts no length: a count larger than the bytes that are left is malformed.
 
@@ -68,6 +68,38 @@ impl Encoder {
         self.bytes.extend_from_slice(bytes);
         self
     }
+
+    /// An array's length, in a flexible version.
+    pub fn compact_count(&mut self, count: usize) -> &mut Encoder {
+        let mut rest = count as u64 + 1;
+        while rest >= 0x80 {
+            self.bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        self.bytes.push(rest as u8);
+        self
+    }
+
+    pub fn compact_string(&mut self, text: &str) -> &mut Encoder {
+        self.compact_count(text.len());
+        self.bytes.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// No string or no array, in a flexible version.
+    pub fn compact_null(&mut self) -> &mut Encoder {
+        self.i8(0)
+    }
+
+    pub fn uuid(&mut self, id: &[u8; 16]) -> &mut Encoder {
+        self.bytes.extend_from_slice(id);
+        self
+    }
+
+    /// No tagged fields: what a structure of a flexible version ends with.
+    pub fn tags(&mut self) -> &mut Encoder {
+        self.i8(0)
+    }
 }
 
 /// Takes values off the front of an answer.
@@ -130,6 +162,51 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    fn unsigned_varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for shift in (0..35).step_by(7) {
+            let [byte] = self.fixed()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(Malformed("a varint does not end"))
+    }
+
+    /// An array's length in a flexible version; null counts as 0.
+    pub fn compact_count(&mut self) -> Result<usize, Malformed> {
+        match usize::try_from(self.unsigned_varint()?.saturating_sub(1)) {
+            Ok(count) if count <= self.rest.len() => Ok(count),
+            _ => Err(Malformed("an array is longer than the answer")),
+        }
+    }
+
+    /// `None` for null.
+    pub fn compact_string(&mut self) -> Result<Option<&'a str>, Malformed> {
+        match self.unsigned_varint()? {
+            0 => Ok(None),
+            length => {
+                let length = usize::try_from(length - 1).map_err(|_| Malformed("a string is too long"))?;
+                std::str::from_utf8(self.take(length)?).map(Some).map_err(|_| Malformed("a string is not UTF-8"))
+            }
+        }
+    }
+
+    pub fn uuid(&mut self) -> Result<[u8; 16], Malformed> {
+        self.fixed()
+    }
+
+    /// Skips the tagged fields that a structure of a flexible version ends with.
+    pub fn tags(&mut self) -> Result<(), Malformed> {
+        for _ in 0..self.unsigned_varint()? {
+            self.unsigned_varint()?;
+            let length = usize::try_from(self.unsigned_varint()?).map_err(|_| Malformed("a field is too long"))?;
+            self.take(length)?;
+        }
+        Ok(())
+    }
+
     /// Null counts as empty.
     pub fn byte_string(&mut self) -> Result<&'a [u8], Malformed> {
         match self.i32()? {
@@ -155,10 +232,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_in_a_flexible_version_is_read_back() {
+        let mut out = Encoder::default();
+        let long = "x".repeat(300);
+        out.compact_count(2).compact_string("naïve").compact_string(&long).compact_null().uuid(&[7; 16]).tags().i8(5);
+        // A tagged field, as a broker may send one: its number, its length, its bytes.
+        out.i8(1).i8(9).i8(3).i8(0).i8(0).i8(0);
+        let mut bytes = Decoder::of(&out.bytes);
+        assert_eq!((bytes.compact_count(), bytes.compact_string()), (Ok(2), Ok(Some("naïve"))));
+        assert_eq!((bytes.compact_string(), bytes.compact_string()), (Ok(Some(long.as_str())), Ok(None)));
+        assert_eq!((bytes.uuid(), bytes.tags(), bytes.i8(), bytes.tags()), (Ok([7; 16]), Ok(()), Ok(5), Ok(())));
+        assert!(bytes.i8().is_err());
+    }
+
+    #[test]
     fn a_lying_length_is_malformed() {
         assert!(Decoder::of(&i32::MAX.to_be_bytes()).count().is_err());
         assert!(Decoder::of(&1000i32.to_be_bytes()).byte_string().is_err());
         assert!(Decoder::of(&i16::MIN.to_be_bytes()).string().is_err());
         assert!(Decoder::of(&i32::MIN.to_be_bytes()).count().is_err());
+        assert!(Decoder::of(&[0xff, 0xff, 0x03, 0]).compact_count().is_err());
+        assert!(Decoder::of(&[0xff, 0xff, 0x03, 0]).compact_string().is_err());
+        assert!(Decoder::of(&[0xff; 8]).compact_count().is_err());
     }
 }

@@ -29,7 +29,7 @@ cargo xtask COMMAND
   test [--list] [--only STEP]...      every check there is; the last line counts them
   tidy                                the repository's own rules
   sim [ARGS]                          the simulator (cargo xtask sim --help)
-  torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost
+  torture kill --rounds N [ARGS]      kill -9 under load, then look for what is lost; --planted BUG|all: what must be seen
   torture power --cuts N [ARGS]       power cuts of a machine (QEMU) under load, then look for what is lost
   torture rot [--count N]             damage in a stopped data directory: found, or harmless
   torture disk [--rounds N] [--only PART]
