@@ -8,7 +8,8 @@
 //! One cut: the machine boots, its file system replays its journal, the broker starts and answers; clients that live through all
 //! cuts load it over a forwarded port of loopback; one time in three the broker is first killed and serves again, so that what it
 //! found in the page cache and never synced itself is at stake; then QEMU is killed, which loses the guest's page cache, and the
-//! drive loses, or tears, what was not flushed (`drive.rs`). After the last cut everything is read and judged.
+//! drive loses, or tears, what was not flushed (`drive.rs`). Most cuts fall into a flush with much behind it, and in half of the boots
+//! flushes are slow, so that there is much. After the last cut everything is read and judged.
 //!
 //! With a planted bug every cut has a disk and a verdict of its own, and the rig must see the loss in nine of ten.
 
@@ -21,6 +22,7 @@ use crate::kill::load;
 use crate::kill::shared::{PARTITIONS, Shared, TOPIC};
 use crate::kill::verdict::{Findings, Tally, percentile, show, tell};
 use crate::wire::{Code, Connection, LATEST, WireError};
+use drive::{Aim, Cut, Pace};
 use guest::{Guest, GuestPlan};
 use sim::checker::{self, Report};
 use sim::history::{Event, History};
@@ -38,6 +40,16 @@ const LOAD_BATCHES: std::ops::Range<u64> = 10..300;
 const MOMENT_US: std::ops::Range<u64> = 0..200_000;
 /// Or after so long, whatever happened until then.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(20);
+/// So many of a hundred cuts fall into a flush, the others come when they come.
+const CUTS_IN_FLUSH_PERCENT: u64 = 75;
+/// How much must be unflushed when that flush comes. A log that is synced often has little behind most of its flushes; a spill has much.
+const SECTORS_MIN: [u64; 4] = [1, 16, 128, 1_024];
+/// If none comes in that time, the power goes anyhow.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(3);
+/// From the flush until the power is gone: what was under way arrives in the drive's cache.
+const LAST_GASP_US: std::ops::Range<u64> = 0..20_000;
+/// What a slow flush takes.
+const FLUSH_US: std::ops::Range<u64> = 1_000..40_000;
 /// One time in so many the broker is killed and serves again before the cut.
 const KILL_ONE_IN: u64 = 3;
 const DISK_BYTES: u64 = 4 << 30;
@@ -76,9 +88,8 @@ struct Verdict {
     kills: u64,
     tally: Tally,
     flushes: u64,
-    unflushed: u64,
-    unflushed_lost: u64,
-    unflushed_torn: u64,
+    cut: Cut,
+    in_flush: u64,
     answer_ms: Vec<f64>,
     boot_answer_ms: Vec<f64>,
 }
@@ -138,17 +149,14 @@ fn honest(plan: &PowerPlan, folder: &Path, machine: impl Fn(&Settings, &str) -> 
         let guest = machine(settings, shards);
         image::write_disk(&guest.disk, DISK_BYTES)?;
         let (report, findings) =
-            life_of(&guest, cuts, &mut Rng::of(plan.seed, index), &folder.join("history.txt"), &mut verdict)?;
+            life_of(&guest, cuts, true, &mut Rng::of(plan.seed, index), &folder.join("history.txt"), &mut verdict)?;
         verdict.tally.add(&Tally::of(&report, &findings));
         if !tell(&format!("{name}: {cuts} cuts"), &report, &findings) {
             println!("evidence: {}: disk.img, history.txt, guest.log", folder.display());
             break;
         }
     }
-    println!(
-        "{} flushes; {} writes were not flushed when the power went: {} of them lost, {} torn",
-        verdict.flushes, verdict.unflushed, verdict.unflushed_lost, verdict.unflushed_torn
-    );
+    println!("{} flushes, {} cuts in one; in all cuts: {}", verdict.flushes, verdict.in_flush, verdict.cut);
     println!(
         "boot to first answer p50/p99 {:.0}/{:.0} ms, restart in the guest to first answer p50/p99 {:.0}/{:.0} ms",
         percentile(&verdict.boot_answer_ms, 0.5),
@@ -173,8 +181,9 @@ fn control(
         image::write_disk(&guest.disk, DISK_BYTES)?;
         let mut verdict = Verdict::default();
         let mut rng = Rng::of(plan.seed, cut);
+        // At any moment: a flush that is waited for would make durable what the bug forgets.
         // A start that is refused is not counted as a loss that was seen.
-        let what = match life_of(&guest, 1, &mut rng, &folder.join("history.txt"), &mut verdict) {
+        let what = match life_of(&guest, 1, false, &mut rng, &folder.join("history.txt"), &mut verdict) {
             Ok((report, _)) => {
                 seen += u64::from(report.lost() > 0);
                 format!("{} acked, lost {}, commits back {}", report.acked, report.lost(), report.back())
@@ -191,6 +200,7 @@ fn control(
 fn life_of(
     plan: &GuestPlan,
     cuts: u64,
+    aimed: bool,
     rng: &mut Rng,
     evidence: &Path,
     verdict: &mut Verdict,
@@ -200,7 +210,7 @@ fn life_of(
     let seed = rng.bits();
     let outcome = std::thread::scope(|scope| {
         load::start_with_keepers(scope, &shared, seed, 1);
-        let outcome = cuts_of(plan, cuts, rng, &shared, verdict);
+        let outcome = cuts_of(plan, cuts, aimed, rng, &shared, verdict);
         if outcome.is_err() {
             // The threads must not wait for a broker that does not come.
             shared.abandon();
@@ -230,16 +240,18 @@ fn life_of(
     Ok((report, findings))
 }
 
-/// Returns the machine as it serves after the last cut, with all senders settled by it.
+/// Returns the machine as it serves after the last cut, with all senders settled by it. `aimed`: cuts may wait for a flush.
 fn cuts_of(
     plan: &GuestPlan,
     cuts: u64,
+    aimed: bool,
     rng: &mut Rng,
     shared: &Shared,
     verdict: &mut Verdict,
 ) -> Result<Guest, String> {
-    for cut in 0..cuts {
-        let mut guest = serve(plan, shared, cut > 0, verdict)?;
+    for number in 0..cuts {
+        let pace = rng.once_in(2).then(|| Pace { rng: Rng::new(rng.bits()), flush_us: FLUSH_US });
+        let mut guest = serve(plan, pace, shared, number > 0, verdict)?;
         load_for(&mut guest, shared, rng)?;
         if rng.once_in(KILL_ONE_IN) {
             shared.gone();
@@ -251,22 +263,35 @@ fn cuts_of(
             shared.serve_at(guest.address);
             load_for(&mut guest, shared, rng)?;
         }
+        let in_flush = aimed && rng.percent(CUTS_IN_FLUSH_PERCENT) && {
+            let aim = Aim { sectors_min: rng.pick(&SECTORS_MIN), is_done: rng.once_in(3) };
+            guest.fall_silent(aim, FLUSH_TIME_MAX)
+        };
+        if in_flush {
+            std::thread::sleep(Duration::from_micros(rng.within(LAST_GASP_US)));
+        }
         shared.gone();
         let (cut, flushes) = guest.cut(rng)?;
         shared.record(|push| push(Event::Restart { power_lost: true }));
+        println!("  cut {}{}: {cut}", number + 1, if in_flush { " in a flush" } else { "" });
         verdict.cuts += 1;
+        verdict.in_flush += u64::from(in_flush);
         verdict.flushes += flushes;
-        verdict.unflushed += cut.unflushed;
-        verdict.unflushed_lost += cut.lost;
-        verdict.unflushed_torn += cut.torn;
+        verdict.cut.add(cut);
     }
-    let guest = serve(plan, shared, cuts > 0, verdict)?;
+    let guest = serve(plan, None, shared, cuts > 0, verdict)?;
     shared.end();
     Ok(guest)
 }
 
-fn serve(plan: &GuestPlan, shared: &Shared, again: bool, verdict: &mut Verdict) -> Result<Guest, String> {
-    let guest = Guest::boot(plan, PATIENCE)?;
+fn serve(
+    plan: &GuestPlan,
+    pace: Option<Pace>,
+    shared: &Shared,
+    again: bool,
+    verdict: &mut Verdict,
+) -> Result<Guest, String> {
+    let guest = Guest::boot(plan, pace, PATIENCE)?;
     let answer_ms = first_answer(&guest)?;
     if again {
         verdict.boot_answer_ms.push(answer_ms);

@@ -25,6 +25,8 @@ use std::time::Duration;
 const PACE_US: std::ops::Range<u64> = 500..6_000;
 /// Changes between two looks at a broker that lives.
 const LOOK_ONE_IN: u64 = 40;
+/// So often a keeper fails at its last look, at a broker that lives; then it says so and ends.
+const LAST_LOOKS_MAX: u32 = 20;
 /// A broker that cannot now is asked again after this.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -57,7 +59,7 @@ pub fn start<'scope>(scope: &'scope Scope<'scope, '_>, shared: &'scope Shared, s
 }
 
 fn run(keeper: &mut impl Keeper, shared: &Shared, mut rng: Rng) {
-    let (mut seen, mut broke) = (0, false);
+    let (mut seen, mut broke, mut last_looks) = (0, false, 0);
     while let Some((mut connection, life)) = shared.connect(seen, true) {
         if life == seen && broke && !shared.ending() {
             // What was sent to this broker may still be under way: only its death decides.
@@ -70,6 +72,10 @@ fn run(keeper: &mut impl Keeper, shared: &Shared, mut rng: Rng) {
             Err(WireError::Io(_)) => broke = true,
             Err(WireError::Refused { code, .. }) if code.coordinator_busy() => std::thread::sleep(BUSY_PAUSE),
             Err(error) => shared.refuse(format!("a keeper: {error}")),
+        }
+        last_looks += u32::from(shared.ending());
+        if last_looks > LAST_LOOKS_MAX {
+            return shared.refuse("a keeper could not look at what it keeps".to_owned());
         }
     }
 }

@@ -2,27 +2,39 @@
 //! The guest's drive: a disk with a volatile cache, served to QEMU over a Unix socket in the protocol of network block devices.
 //!
 //! Owns: what is durable and what is not. A write is in the cache until a flush; a flush that was answered has made everything before
-//! it durable; at a cut of the power any part of what was not flushed may have reached the platter: nothing, some of the
-//! writes, or some of their sectors. A sector is old or new, never in between, and never newer than a later version of itself.
+//! it durable, and nothing after it; at a cut of the power any part of what was not flushed may have reached the platter: nothing, the
+//! oldest of it, some of the writes, or some of their sectors. A sector is old or new, never in between, and never newer than a later
+//! version of itself.
 //! Must not know: what is on the disk.
+//!
+//! A flush may take its time ([`Pace`]), and requests go on being served meanwhile, so that much is unflushed at once. A cut may wait for a
+//! flush ([`Trigger`]): when one comes with enough behind it, the drive falls silent, takes what still arrives into its cache, and answers
+//! nobody any more.
 //!
 //! Why of our own: QEMU's drives hand writes to the host's page cache, or straight to its disk, and neither forgets anything when QEMU
 //! is killed. Bytes that the guest wrote and never flushed would be there again, which no machine promises.
 //!
-//! Source: the NBD protocol document, fixed newstyle handshake, `NBD_OPT_GO`, simple replies. One client, requests in their order.
+//! Source: the NBD protocol document, fixed newstyle handshake, `NBD_OPT_GO`, simple replies. One client; only flushes are answered late.
 
 use sim::rng::Rng;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What a drive writes in one piece or not at all.
 const SECTOR_BYTES: usize = 512;
 /// A full cache makes its oldest writes durable, as a drive's does.
 const CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Flushes that wait for their time; one more is carried out at once, with all before it.
+const FLUSHES_WAITING_MAX: usize = 64;
 /// No request is larger; one that claims to be ends the connection.
 const REQUEST_BYTES_MAX: u32 = 32 * 1024 * 1024;
 /// Bytes of options of a handshake.
@@ -51,15 +63,101 @@ struct Unflushed {
     sectors: Vec<Sector>,
 }
 
+/// How long flushes take, in microseconds.
+pub struct Pace {
+    pub rng: Rng,
+    pub flush_us: Range<u64>,
+}
+
+/// A flush that was asked for and is not carried out yet.
+struct Waiting {
+    handle: [u8; 8],
+    /// The number of the first write after it.
+    before: u64,
+    due: Instant,
+}
+
+/// The flush at which the power is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aim {
+    /// So many sectors must be unflushed when it comes.
+    pub sectors_min: u64,
+    /// It is still carried out, and only its answer is lost.
+    pub is_done: bool,
+}
+
+#[derive(Default)]
+struct Armed {
+    aim: Option<Aim>,
+    silent: bool,
+}
+
+/// How the rig tells the drive at which flush to fall silent, and hears that it has.
+#[derive(Clone, Default)]
+pub struct Trigger(Arc<(Mutex<Armed>, Condvar)>);
+
+impl Trigger {
+    /// Waits until the drive has fallen silent; false when no such flush came in that time.
+    pub fn fire(&self, aim: Aim, patience: Duration) -> bool {
+        let (armed, fell) = &*self.0;
+        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        armed.aim = Some(aim);
+        let until = Instant::now() + patience;
+        while !armed.silent {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                armed.aim = None;
+                return false;
+            }
+            armed = fell.wait_timeout(armed, left).map_or_else(|error| error.into_inner().0, |(armed, _)| armed);
+        }
+        true
+    }
+
+    /// A flush came. The aim, if this is the one.
+    fn flush(&self, unflushed_sectors: u64) -> Option<Aim> {
+        let (armed, fell) = &*self.0;
+        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let aim = armed.aim.filter(|aim| unflushed_sectors >= aim.sectors_min)?;
+        armed.silent = true;
+        fell.notify_all();
+        Some(aim)
+    }
+}
+
 /// What a cut did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// Writes that had not been flushed.
     pub unflushed: u64,
+    /// Their sectors, each as often as it was written.
+    pub sectors: u64,
+    /// Of those: not on the platter.
+    pub sectors_lost: u64,
     /// Of those: not a sector of it is there.
     pub lost: u64,
     /// Of those: some sectors are there.
     pub torn: u64,
+}
+
+impl Cut {
+    pub fn add(&mut self, more: Cut) {
+        self.unflushed += more.unflushed;
+        self.sectors += more.sectors;
+        self.sectors_lost += more.sectors_lost;
+        self.lost += more.lost;
+        self.torn += more.torn;
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} writes of {} sectors were not flushed: {} writes lost, {} torn, {} sectors lost",
+            self.unflushed, self.sectors, self.lost, self.torn, self.sectors_lost
+        )
+    }
 }
 
 /// The disk. Its durable part is a file.
@@ -72,6 +170,9 @@ pub struct Drive {
     cached: BTreeMap<u64, (u64, Sector)>,
     next_number: u64,
     pub flushes: u64,
+    /// `None`: a flush takes no time.
+    pub pace: Option<Pace>,
+    pub trigger: Trigger,
 }
 
 impl Drive {
@@ -81,7 +182,17 @@ impl Drive {
         let platter = OpenOptions::new().read(true).write(true).open(image)?;
         let bytes = platter.metadata()?.len();
         let (unflushed, cached) = (VecDeque::new(), BTreeMap::new());
-        Ok(Drive { platter, bytes, unflushed, unflushed_bytes: 0, cached, next_number: 0, flushes: 0 })
+        Ok(Drive {
+            platter,
+            bytes,
+            unflushed,
+            unflushed_bytes: 0,
+            cached,
+            next_number: 0,
+            flushes: 0,
+            pace: None,
+            trigger: Trigger::default(),
+        })
     }
 
     fn holds(&self, at: u64, len: u64) -> bool {
@@ -110,25 +221,27 @@ impl Drive {
         }
         self.unflushed_bytes += bytes.len();
         self.unflushed.push_back(Unflushed { number, first, sectors: sectors.to_vec() });
-        while self.unflushed_bytes > CACHE_BYTES_MAX {
-            let Some(oldest) = self.unflushed.pop_front() else { break };
-            self.unflushed_bytes -= oldest.sectors.len() * SECTOR_BYTES;
-            self.platter.write_all_at(oldest.sectors.as_flattened(), oldest.first * SECTOR_BYTES as u64)?;
-            for sector in (oldest.first..).take(oldest.sectors.len()) {
-                if self.cached.get(&sector).is_some_and(|(latest, _)| *latest == oldest.number) {
-                    self.cached.remove(&sector);
-                }
-            }
-        }
+        while self.unflushed_bytes > CACHE_BYTES_MAX && self.settle_oldest()? {}
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.flushes += 1;
-        for (sector, (_, content)) in &self.cached {
-            self.platter.write_all_at(content, sector * SECTOR_BYTES as u64)?;
+    /// Makes the oldest write durable; false when there is none.
+    fn settle_oldest(&mut self) -> io::Result<bool> {
+        let Some(oldest) = self.unflushed.pop_front() else { return Ok(false) };
+        self.unflushed_bytes -= oldest.sectors.len() * SECTOR_BYTES;
+        self.platter.write_all_at(oldest.sectors.as_flattened(), oldest.first * SECTOR_BYTES as u64)?;
+        for sector in (oldest.first..).take(oldest.sectors.len()) {
+            if self.cached.get(&sector).is_some_and(|(latest, _)| *latest == oldest.number) {
+                self.cached.remove(&sector);
+            }
         }
-        self.forget();
+        Ok(true)
+    }
+
+    /// Makes every write before that number durable.
+    fn flush(&mut self, before: u64) -> io::Result<()> {
+        self.flushes += 1;
+        while self.unflushed.front().is_some_and(|oldest| oldest.number < before) && self.settle_oldest()? {}
         Ok(())
     }
 
@@ -144,22 +257,27 @@ impl Drive {
     /// # Errors
     /// The image cannot be written.
     pub fn cut(&mut self, rng: &mut Rng) -> io::Result<Cut> {
-        let mut cut = Cut { unflushed: self.unflushed.len() as u64, ..Cut::default() };
-        // A third of the cuts each: all of it lost, whole writes kept or lost, sectors kept or lost.
-        let (writes_kept, sectors_kept) = match rng.below(3) {
-            0 => (0, 0),
-            1 => (rng.within(10..95), 100),
-            _ => (100, rng.within(10..95)),
+        let sectors: usize = self.unflushed.iter().map(|write| write.sectors.len()).sum();
+        let mut cut = Cut { unflushed: self.unflushed.len() as u64, sectors: sectors as u64, ..Cut::default() };
+        // A quarter of the cuts each: all of it lost; the oldest kept up to a sector; whole writes kept or lost; sectors kept or lost.
+        let (mut in_order, writes_kept, sectors_kept) = match rng.below(4) {
+            0 => (0, 0, 0),
+            1 => (rng.below(sectors as u64 + 1), 0, 0),
+            2 => (0, rng.within(10..95), 100),
+            _ => (0, 100, rng.within(10..95)),
         };
         for write in &self.unflushed {
             let kept = rng.percent(writes_kept);
             let mut there = 0;
             for (sector, content) in (write.first..).zip(&write.sectors) {
-                if kept && rng.percent(sectors_kept) {
+                let is_early = in_order > 0;
+                in_order = in_order.saturating_sub(1);
+                if is_early || (kept && rng.percent(sectors_kept)) {
                     self.platter.write_all_at(content, sector * SECTOR_BYTES as u64)?;
                     there += 1;
                 }
             }
+            cut.sectors_lost += (write.sectors.len() - there) as u64;
             cut.lost += u64::from(there == 0);
             cut.torn += u64::from(there > 0 && there < write.sectors.len());
         }
@@ -230,9 +348,22 @@ impl Drive {
         }
     }
 
-    fn transmit(&mut self, reader: &mut impl Read, mut stream: &UnixStream) -> io::Result<()> {
+    fn transmit(&mut self, reader: &mut BufReader<UnixStream>, mut stream: &UnixStream) -> io::Result<()> {
         let mut bytes = Vec::new();
+        let mut waiting: VecDeque<Waiting> = VecDeque::new();
+        let mut is_silent = false;
         loop {
+            while let Some(first) = waiting.front().filter(|_| !is_silent) {
+                let left = first.due.saturating_duration_since(Instant::now());
+                let over = left.is_zero() || waiting.len() > FLUSHES_WAITING_MAX;
+                if !over && (!reader.buffer().is_empty() || readable(stream, left)?) {
+                    break;
+                }
+                if over && let Some(first) = waiting.pop_front() {
+                    self.flush(first.before)?;
+                    stream.write_all(&reply(0, first.handle))?;
+                }
+            }
             if u32::from_be_bytes(take(reader)?) != REQUEST_MAGIC {
                 return Err(malformed("a request"));
             }
@@ -256,8 +387,8 @@ impl Drive {
                     reader.read_exact(&mut bytes)?;
                     if self.holds(at, u64::from(len)) {
                         self.write(at, &bytes)?;
-                        if flags & FLAG_DURABLE != 0 {
-                            self.flush()?;
+                        if flags & FLAG_DURABLE != 0 && !is_silent {
+                            self.flush(self.next_number)?;
                         }
                     } else {
                         error = EINVAL;
@@ -265,16 +396,48 @@ impl Drive {
                     bytes.clear();
                 }
                 2 => return Ok(()),
-                3 => self.flush()?,
+                3 if is_silent => {}
+                3 => {
+                    let before = self.next_number;
+                    let delay_us = self.pace.as_mut().map_or(0, |pace| pace.rng.within(pace.flush_us.clone()));
+                    if let Some(aim) = self.trigger.flush((self.unflushed_bytes / SECTOR_BYTES) as u64) {
+                        is_silent = true;
+                        if aim.is_done {
+                            self.flush(before)?;
+                        }
+                    } else if delay_us > 0 || !waiting.is_empty() {
+                        let due = Instant::now() + Duration::from_micros(delay_us);
+                        waiting.push_back(Waiting { handle, before, due });
+                        continue;
+                    } else {
+                        self.flush(before)?;
+                    }
+                }
                 _ => error = EINVAL,
             }
-            let mut reply = REPLY_MAGIC.to_be_bytes().to_vec();
-            reply.extend(error.to_be_bytes());
-            reply.extend(handle);
+            if is_silent {
+                continue;
+            }
+            let mut reply = reply(error, handle);
             reply.extend(&bytes);
             stream.write_all(&reply)?;
         }
     }
+}
+
+fn reply(error: u32, handle: [u8; 8]) -> Vec<u8> {
+    let mut reply = REPLY_MAGIC.to_be_bytes().to_vec();
+    reply.extend(error.to_be_bytes());
+    reply.extend(handle);
+    reply
+}
+
+/// True when a request, or the end of the connection, came in that time.
+fn readable(stream: &UnixStream, patience: Duration) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let wait = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let mut waited = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN)];
+    Ok(poll(&mut waited, Some(&wait))? > 0)
 }
 
 fn take<const COUNT: usize>(reader: &mut impl Read) -> io::Result<[u8; COUNT]> {
@@ -314,19 +477,107 @@ mod tests {
         for seed in 0..60 {
             let mut drive = drive("flush");
             drive.write(0, &[1; SECTOR_BYTES * 8]).unwrap();
-            drive.flush().unwrap();
+            drive.flush(drive.next_number).unwrap();
             for version in 2..5 {
                 drive.write(4 * SECTOR_BYTES as u64, &[version; SECTOR_BYTES * 8]).unwrap();
             }
             assert_eq!((sector(&drive, 3), sector(&drive, 4)), (1, 4), "a read sees the cache");
             let cut = drive.cut(&mut Rng::of(seed, 0)).unwrap();
-            assert_eq!(cut.unflushed, 3);
+            assert_eq!((cut.unflushed, cut.sectors), (3, 24));
+            assert!(cut.sectors_lost <= 24 && cut.lost + cut.torn <= 3, "{cut:?}");
             assert!((0..4).all(|number| sector(&drive, number) == 1));
             assert!((12..SECTORS).all(|number| sector(&drive, number) == 0));
             lost += u64::from((4..12).all(|number| sector(&drive, number) < 2));
             kept += u64::from((4..12).any(|number| sector(&drive, number) >= 2));
         }
         assert!(lost > 5 && kept > 5, "{lost} lost, {kept} kept");
+    }
+
+    #[test]
+    fn a_flush_makes_durable_what_was_before_it_and_nothing_else() {
+        let mut drive = drive("prefix");
+        drive.write(0, &[1; SECTOR_BYTES * 2]).unwrap();
+        let before = drive.next_number;
+        drive.write(SECTOR_BYTES as u64, &[2; SECTOR_BYTES * 2]).unwrap();
+        drive.flush(before).unwrap();
+        assert_eq!((sector(&drive, 0), sector(&drive, 1), sector(&drive, 2)), (1, 2, 2), "a read sees the cache");
+        drive.forget();
+        assert_eq!((sector(&drive, 0), sector(&drive, 1), sector(&drive, 2)), (1, 1, 0));
+    }
+
+    /// The client's side: a request without data, or with.
+    fn request(stream: &mut UnixStream, kind: u16, handle: u8, at: u64, data: &[u8]) {
+        let mut bytes = REQUEST_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(0u16.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend([handle; 8]);
+        bytes.extend(at.to_be_bytes());
+        bytes.extend((data.len() as u32).to_be_bytes());
+        bytes.extend(data);
+        stream.write_all(&bytes).unwrap();
+    }
+
+    fn answered(stream: &mut UnixStream) -> u8 {
+        take::<16>(stream).unwrap()[8]
+    }
+
+    #[test]
+    fn writes_overtake_a_slow_flush_and_stay_unflushed() {
+        let mut drive = drive("slow");
+        drive.pace = Some(Pace { rng: Rng::of(1, 0), flush_us: 50_000..50_001 });
+        let (mut client, server) = UnixStream::pair().unwrap();
+        request(&mut client, 1, 1, 0, &[1; SECTOR_BYTES]);
+        request(&mut client, 3, 2, 0, &[]);
+        request(&mut client, 1, 3, 512, &[1; SECTOR_BYTES]);
+        let served = std::thread::spawn(move || {
+            let mut reader = BufReader::new(server.try_clone().unwrap());
+            let _ = drive.transmit(&mut reader, &server);
+            drive
+        });
+        assert_eq!([answered(&mut client), answered(&mut client), answered(&mut client)], [1, 3, 2]);
+        drop(client);
+        let mut drive = served.join().unwrap();
+        assert_eq!((drive.unflushed.len(), drive.flushes), (1, 1));
+        drive.forget();
+        assert_eq!((sector(&drive, 0), sector(&drive, 1)), (1, 0));
+    }
+
+    #[test]
+    fn a_drive_that_was_aimed_at_falls_silent_and_takes_what_still_comes() {
+        for is_done in [false, true] {
+            let mut drive = drive("silent");
+            let trigger = drive.trigger.clone();
+            let (mut client, server) = UnixStream::pair().unwrap();
+            let served = std::thread::spawn(move || {
+                let mut reader = BufReader::new(server.try_clone().unwrap());
+                let _ = drive.transmit(&mut reader, &server);
+                drive
+            });
+            let aimed =
+                std::thread::spawn(move || trigger.fire(Aim { sectors_min: 2, is_done }, Duration::from_secs(20)));
+            // Flushes with too little behind them are answered, until the aim is known and one has enough.
+            let mut flushes = 0;
+            while !aimed.is_finished() && flushes < 100_000 {
+                flushes += 1;
+                request(&mut client, 3, 9, 0, &[]);
+                assert_eq!(answered(&mut client), 9);
+                request(&mut client, 1, 1, 0, &[1; SECTOR_BYTES * 2]);
+                assert_eq!(answered(&mut client), 1);
+                request(&mut client, 3, 2, 0, &[]);
+                client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                let mut first = [0; 16];
+                if client.read_exact(&mut first).is_err() {
+                    break;
+                }
+            }
+            assert!(aimed.join().unwrap(), "it fell silent");
+            request(&mut client, 1, 4, 2 * 512, &[4; SECTOR_BYTES]);
+            drop(client);
+            let mut drive = served.join().unwrap();
+            assert_eq!(drive.unflushed.len(), if is_done { 1 } else { 2 });
+            drive.forget();
+            assert_eq!(sector(&drive, 2), 0);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! The network is QEMU's own, restricted: the guest reaches nothing, and the host reaches one port over loopback. QEMU dies with the
 //! thread that started it (`setpriv --pdeathsig`), so nothing is left behind however the rig ends.
 
-use super::drive::{Cut, Drive};
+use super::drive::{Aim, Cut, Drive, Pace, Trigger};
 use crate::process;
 use sim::rng::Rng;
 use std::io::{self, BufRead, BufReader, Write};
@@ -41,6 +41,7 @@ pub struct Guest {
     orders: Option<std::process::ChildStdin>,
     log: PathBuf,
     socket: PathBuf,
+    trigger: Trigger,
     /// Where the broker in it is reached.
     pub address: SocketAddr,
     /// When QEMU was started, and then when the broker was last.
@@ -48,12 +49,14 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Switches it on and waits until its broker serves.
+    /// Switches it on and waits until its broker serves. Its drive flushes at that pace.
     ///
     /// # Errors
     /// A sentence, with the end of the guest's log.
-    pub fn boot(plan: &GuestPlan, patience: Duration) -> Result<Guest, String> {
-        let drive = Drive::open(&plan.disk).map_err(|error| format!("{}: {error}", plan.disk.display()))?;
+    pub fn boot(plan: &GuestPlan, pace: Option<Pace>, patience: Duration) -> Result<Guest, String> {
+        let mut drive = Drive::open(&plan.disk).map_err(|error| format!("{}: {error}", plan.disk.display()))?;
+        drive.pace = pace;
+        let trigger = drive.trigger.clone();
         let _ = std::fs::remove_file(&plan.socket);
         let listener =
             UnixListener::bind(&plan.socket).map_err(|error| format!("{}: {error}", plan.socket.display()))?;
@@ -80,7 +83,7 @@ impl Guest {
             }
         });
         let (log, socket) = (plan.log.clone(), plan.socket.clone());
-        let mut guest = Guest { qemu, drive: Some(drive), lines, orders, log, socket, address, started };
+        let mut guest = Guest { qemu, drive: Some(drive), lines, orders, log, socket, trigger, address, started };
         guest.wait_ready(patience)?;
         Ok(guest)
     }
@@ -131,6 +134,11 @@ impl Guest {
     /// True while nothing has ended by itself.
     pub fn lives(&mut self) -> bool {
         matches!(self.qemu.try_wait(), Ok(None)) && self.lines.try_recv().is_err()
+    }
+
+    /// Waits for a flush at which the power is to go. From then on the drive is silent, and [`Guest::cut`] must follow. False: none came.
+    pub fn fall_silent(&self, aim: Aim, patience: Duration) -> bool {
+        self.trigger.fire(aim, patience)
     }
 
     /// Takes the power away. The number of flushes of this boot comes with what the cut did.

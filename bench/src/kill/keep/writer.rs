@@ -11,6 +11,9 @@ use model::batch::{self, NewRecord, Numbering};
 use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId};
 
+/// A batch is sent so often to a broker that cannot now.
+const TRIES_MAX: u32 = 500;
+
 pub const CODECS: [Compression; 5] =
     [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
@@ -63,7 +66,9 @@ impl Writer {
     /// What became of the batch in doubt, sent again until it is told. `None`: there is none.
     pub fn settle(&mut self, connection: &mut Connection) -> Result<Option<Produced>, WireError> {
         let Some((bytes, count)) = self.in_doubt.clone() else { return Ok(None) };
+        let mut tries = 0;
         loop {
+            tries += 1;
             connection.send_produce(&self.topic, -1, &[(0, &bytes)])?;
             connection.receive_produce(&mut self.produced)?;
             let Some(answer) = self.produced.first().copied() else {
@@ -75,7 +80,7 @@ impl Writer {
                     self.sequence = batch::sequence_plus(self.sequence, count);
                     return Ok(Some(answer));
                 }
-                code if code.retriable() => std::thread::sleep(BUSY_PAUSE),
+                code if code.retriable() && tries < TRIES_MAX => std::thread::sleep(BUSY_PAUSE),
                 code => return Err(WireError::Refused { api: Api::Produce, code }),
             }
         }
