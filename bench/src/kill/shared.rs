@@ -103,6 +103,11 @@ impl Shared {
         lock(&self.findings).changes += 1;
     }
 
+    /// How many there were so far.
+    pub fn changes(&self) -> u64 {
+        lock(&self.findings).changes
+    }
+
     /// So many records have been compacted away where somebody looked.
     pub fn compacted(&self, records: u64) {
         lock(&self.findings).compacted += records;
