@@ -45,7 +45,8 @@ cargo xtask COMMAND
                                       with --peer against Apache Kafka, whose results the page shows beside ours
   readme [PAGE]                       runs the blocks of README.md and of the pages in docs/user/
   fuzz [--seconds N] [TARGET]...      fuzz targets, where a nightly toolchain is
-  mutants [--count N] [--seed N]      small changes to the log and the spill that a test of the kernel should notice
+  mutants [--count N] [--seed N] [--minutes N] [--fresh]
+                                      small changes to the log and the spill that a test of the kernel should notice
   nightly [--fresh] [--list]          all of the above that looks for a lost message, for hours; goes on where it was
                                       cut off; the report is target/nightly/COMMIT/report.md
 ";

@@ -49,7 +49,7 @@ const STEPS: &[Step] = &[
     step(10, "torture flood"),
     step(28, "torture soak --minutes 25"),
     step(30, "fuzz --seconds 300"),
-    step(17, "mutants --count 7"),
+    step(17, "mutants --count 100 --minutes 10"),
 ];
 
 /// How a step ended.
