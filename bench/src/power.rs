@@ -268,7 +268,7 @@ fn cuts_of(
             load_for(&mut guest, shared, rng)?;
         }
         let in_flush = aimed && rng.percent(CUTS_IN_FLUSH_PERCENT) && {
-            let aim = Aim { sectors_min: rng.pick(&SECTORS_MIN), is_done: rng.once_in(3) };
+            let aim = Aim { sectors_min: rng.pick(&SECTORS_MIN), is_done: rng.once_in(5) };
             guest.fall_silent(aim, FLUSH_TIME_MAX)
         };
         if in_flush {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 /// A connection that breaks for another reason than a kill may be opened again to the same life after this.
 const SAME_LIFE_AFTER: Duration = Duration::from_secs(2);
-/// So long a sender waits for a broker that answers what it has under way.
+/// So long a sender tries, once it is time to end, to have what it has under way answered.
 const RETURN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// The topic that is under load, and its partitions.
@@ -27,7 +27,8 @@ pub const PARTITIONS: u64 = 6;
 struct Place {
     life: u64,
     address: Option<SocketAddr>,
-    ending: bool,
+    /// Since when it is time to end. A broker serves then.
+    ending: Option<Instant>,
     abandoned: bool,
 }
 
@@ -51,7 +52,7 @@ impl Shared {
     pub fn new(history: History, begin: Instant) -> Shared {
         Shared {
             history: Mutex::new(history),
-            place: Mutex::new(Place { life: 0, address: None, ending: false, abandoned: false }),
+            place: Mutex::new(Place { life: 0, address: None, ending: None, abandoned: false }),
             moved: Condvar::new(),
             begin,
             findings: Mutex::default(),
@@ -143,19 +144,19 @@ impl Shared {
 
     /// Senders finish what is under way and end; readers end.
     pub fn end(&self) {
-        lock(&self.place).ending = true;
+        lock(&self.place).ending = Some(Instant::now());
         self.moved.notify_all();
     }
 
     /// True once [`Shared::end`] was called.
     pub fn ending(&self) -> bool {
-        lock(&self.place).ending
+        lock(&self.place).ending.is_some()
     }
 
     /// No broker will come any more.
     pub fn abandon(&self) {
         let mut place = lock(&self.place);
-        (place.ending, place.abandoned) = (true, true);
+        (place.ending, place.abandoned) = (Some(Instant::now()), true);
         self.moved.notify_all();
     }
 
@@ -168,7 +169,9 @@ impl Shared {
             let mut place = lock(&self.place);
             let address = loop {
                 let waited = begin.elapsed();
-                if place.abandoned || (place.ending && (!patient || waited > RETURN_TIME_MAX)) {
+                // Not from the break on: a slow machine may have taken longer to come back.
+                let is_over = place.ending.is_some_and(|since| !patient || since.elapsed() > RETURN_TIME_MAX);
+                if place.abandoned || is_over {
                     return None;
                 }
                 match place.address {
