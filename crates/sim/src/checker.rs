@@ -7,6 +7,7 @@
 //! What "readable" means: it was read again after `drain`. So a history without a full final read shows acknowledged records as lost.
 
 mod commits;
+pub mod linear;
 
 use crate::history::{Event, History, Op};
 use commits::Commits;

@@ -48,6 +48,7 @@ const LOOKED_FOR: &[(&str, &[&str])] = &[
     ("topic made again under its name", &["kernel", "groups"]),
     ("watch fired", COMMANDS),
     ("two shards with records", KERNEL),
+    ("history in one order", &["kernel", "kafka"]),
     ("connection cut", WIRED),
     ("connection half open", WIRED),
     ("bytes late after a cut", WIRED),
@@ -86,7 +87,11 @@ const LOOKED_FOR: &[(&str, &[&str])] = &[
     ("damage refused at the start", ROT),
     ("damage answered to a reader", ROT),
     ("damage without effect", ROT),
+    (BETTER_NEVER, &[]),
 ];
+
+/// Nobody needs to reach it.
+pub const BETTER_NEVER: &str = "search for an order given up";
 
 const EVERYWHERE: &[&str] = &["kernel", "compaction", "kafka", "groups", "rot"];
 const FAULTY_DISK: &[&str] = &["kernel", "compaction", "kafka", "groups"];

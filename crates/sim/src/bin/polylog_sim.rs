@@ -11,7 +11,7 @@
 
 use sim::scenarios::{self, Outcome, Run, Setup};
 use sim::shrink;
-use sim::sometimes::{Sightings, looked_for};
+use sim::sometimes::{BETTER_NEVER, Sightings, looked_for};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -282,6 +282,9 @@ fn many(arguments: &Arguments, run: Run) -> ExitCode {
             if sightings.count(what) == 0 {
                 missed.push(what);
             }
+        }
+        if sightings.count(BETTER_NEVER) > 0 {
+            println!("  in the end {:>8}  {BETTER_NEVER}", sightings.count(BETTER_NEVER));
         }
     }
     let kinds = kinds.into_inner().unwrap_or_default();

@@ -13,11 +13,13 @@
 use super::trouble::Trouble;
 use super::{Failure, Outcome, Setup};
 use crate::actors::kafka::{Answer, Line};
+use crate::checker;
 use crate::guard::guard;
 use crate::history::History;
 use crate::network::Arrival;
 use crate::process::Output;
 use crate::service::Service;
+use crate::sometimes::Sightings;
 use crate::world::{Death, Refused, World};
 use std::fmt::Debug;
 
@@ -33,6 +35,23 @@ pub struct Planned<S> {
 
 /// What must come does so within five minutes after the last fault.
 pub const SETTLE_US_MAX: u64 = 300_000_000;
+
+/// Judges what clients saw. With `as_log` there must also be one order of everything done to a partition, as on a plain log.
+pub fn judge(history: &History, as_log: bool, sightings: &mut Sightings) -> Checked {
+    let report = checker::check(history);
+    if let Some(violation) = report.violations.first() {
+        return Err(violation.to_string());
+    }
+    if as_log {
+        let linear = checker::linear::check(history);
+        sightings.saw_if(linear.found > 0, "history in one order");
+        sightings.saw_if(linear.given_up > 0, "search for an order given up");
+        if let Some(wrong) = linear.wrong {
+            return Err(wrong);
+        }
+    }
+    Ok(())
+}
 
 /// Carries out what is kept of a plan in the way of a scenario, and writes down what came of it.
 pub fn play<R: Drive>(

@@ -14,11 +14,10 @@ mod member;
 mod others;
 pub mod plan;
 
-use super::drive::{Checked, Drive, Wired, play};
+use super::drive::{Checked, Drive, Wired, judge, play};
 use super::trouble::Fault;
 use super::{Outcome, Setup};
 use crate::actors::kafka::{Answer, Line};
-use crate::checker;
 use crate::history::{Event, History, Op};
 use crate::rng::{Rng, scatter};
 use crate::service::Service;
@@ -427,11 +426,7 @@ impl<'a> Run<'a> {
         self.task(LOOKER, Task::List);
         self.come_to_pass("groups are listed", Run::no_tasks)?;
         self.world.note_figures();
-        let report = checker::check(&self.history);
-        match report.violations.first() {
-            Some(violation) => Err(violation.to_string()),
-            None => Ok(()),
-        }
+        judge(&self.history, false, &mut self.world.sightings)
     }
 
     fn speaks_groups(&self) -> bool {

@@ -11,12 +11,11 @@
 pub mod plan;
 mod stranger;
 
-use super::drive::{Checked, Drive, SETTLE_US_MAX, Wired, play};
+use super::drive::{Checked, Drive, SETTLE_US_MAX, Wired, judge, play};
 use super::trouble::Fault;
 use super::{Outcome, Setup};
 use crate::actors::kafka::{Answer, Line, version_of};
 use crate::actors::outbox::{Outbox, Parcel};
-use crate::checker;
 use crate::history::{Event, History, Op, Producer as Sender};
 use crate::network::Arrival;
 use crate::records;
@@ -697,11 +696,7 @@ impl<'a> Run<'a> {
         self.clients.push(Client::new(Kind::consumer(false), DRAINER, 1));
         self.caught_up(self.clients.len() - 1, "the last reader")?;
         self.world.note_figures();
-        let report = checker::check(&self.history);
-        match report.violations.first() {
-            Some(violation) => Err(violation.to_string()),
-            None => Ok(()),
-        }
+        judge(&self.history, true, &mut self.world.sightings)
     }
 
     fn settle(&mut self) -> Checked {

@@ -9,11 +9,10 @@
 
 pub mod plan;
 
-use super::drive::{Checked, Drive, SETTLE_US_MAX, play};
+use super::drive::{Checked, Drive, SETTLE_US_MAX, judge, play};
 use super::trouble::{Fault, Trouble};
 use super::{Outcome, Setup};
 use crate::actors::outbox::{Outbox, Parcel};
-use crate::checker;
 use crate::history::{Event, History, Op, Producer as Sender};
 use crate::process::Output;
 use crate::records;
@@ -848,11 +847,7 @@ impl<'a> Run<'a> {
             self.drain(partition, placement)?;
         }
         self.world.note_figures();
-        let report = checker::check(&self.history);
-        match report.violations.first() {
-            Some(violation) => Err(violation.to_string()),
-            None => Ok(()),
-        }
+        judge(&self.history, true, &mut self.world.sightings)
     }
 
     /// Until everything is answered and nothing is under way.
