@@ -213,6 +213,40 @@ fn consumers_that_take_nothing_hold_one_budget_and_keep_nobody_out() {
 }
 
 #[test]
+fn fetches_that_wait_for_memory_past_their_time_cost_no_processor() {
+    const DEAF: usize = 8;
+    let dir = TestDir::new();
+    let settings = [
+        ("POLYLOG_KAFKA_DEFAULT_PARTITIONS", "16"),
+        ("POLYLOG_MEMORY_TAIL_BYTES_MAX", "64MiB"),
+        ("POLYLOG_MEMORY_FETCH_BYTES_MAX", "1MiB"),
+        ("POLYLOG_KAFKA_IDLE_MS_MAX", "2s"),
+    ];
+    let node = Node::start_with(&dir.data(), &settings);
+    let mut client = Client::connect(node.kafka);
+    client.make_topic("t");
+    for partition in 0..16 {
+        client.produce_to("t", partition, &[&vec![partition as u8; 900_000]]);
+    }
+    // They ask for 14 MB within 100 ms, and the first does not take it.
+    let request = frame(12, 1, &fetch_request_from("t", 16, 0).with_max_wait_ms(100));
+    let deaf: Vec<TcpStream> = (0..DEAF)
+        .map(|_| {
+            let mut peer = TcpStream::connect(node.kafka).unwrap();
+            peer.write_all(&request).unwrap();
+            peer
+        })
+        .collect();
+    while node.figure("polylog_memory_waits_total{owner=\"fetch\"}") < DEAF as u64 - 2 {}
+    let before = node.ran_seconds();
+    // Two seconds, in which those who wait have nothing to do.
+    assert!(Client::connect(node.kafka).closed_silently());
+    let ran = node.ran_seconds() - before;
+    assert!(ran < 0.15, "{ran} s of processor time in two seconds");
+    drop(deaf);
+}
+
+#[test]
 fn large_requests_that_stop_half_way_lock_nobody_out_and_are_ended() {
     let dir = TestDir::new();
     let node = Node::start_with(&dir.data(), &[("POLYLOG_MEMORY_REQUEST_BYTES_MAX", "1MiB")]);

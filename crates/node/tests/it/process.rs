@@ -150,6 +150,16 @@ impl Node {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// What its threads have run so far.
+    pub fn ran_seconds(&self) -> f64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let ran = threads.map(|thread| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap_or_default();
+            stat.split_whitespace().next().map_or(0.0, |nanos| nanos.parse::<f64>().unwrap())
+        });
+        ran.sum::<f64>() / 1e9
+    }
+
     /// Memory of the process that is in use.
     pub fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
