@@ -21,6 +21,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 pub struct Sample {
     pub at: Instant,
     pub resident_bytes: u64,
+    /// Open ones, beyond as many as the data has.
     pub files: u64,
     pub threads: u64,
     pub disk_bytes: u64,
@@ -69,7 +70,7 @@ impl Trend {
             ("threads", first.threads, last.threads, threads_more_max),
         ] {
             if last > first + more_max {
-                wrong.push(format!("{last} {what} at the end, {first} before"));
+                wrong.push(format!("{last} {what} (of files: beside the data's) at the end, {first} before"));
             }
         }
         wrong
@@ -94,7 +95,7 @@ impl Trend {
     }
 
     pub fn table(&self) -> String {
-        let mut text = "| s | MiB | files | threads | disk MB |\n|---|---|---|---|---|\n".to_owned();
+        let mut text = "| s | MiB | files beside the data's | threads | disk MB |\n|---|---|---|---|---|\n".to_owned();
         let Some(first) = self.samples.first() else { return text };
         for sample in self.samples.iter().step_by(self.samples.len().div_ceil(TABLE_ROWS)) {
             let _ = writeln!(
