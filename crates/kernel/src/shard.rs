@@ -141,8 +141,8 @@ pub struct Shard {
     upkeep: upkeep::Upkeep,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) failed: bool,
-    /// The log has no room for what it was given, and its medium no space: nothing more is taken until it goes on.
-    pub(crate) log_waits: bool,
+    /// The log has little room left, and its medium no space: that is for what the shard decides itself, and so makes room.
+    pub(crate) is_log_short: bool,
     pub(crate) figures: ShardFigures,
 }
 
@@ -232,7 +232,7 @@ impl Shard {
         if self.failed {
             return self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::LogFailed)));
         }
-        if self.log_waits && !self.needs_no_room(ctx, &publish) {
+        if self.is_log_short && !self.needs_no_room(ctx, &publish) {
             return self.refuse(ctx, ticket, &publish, PublishError::StorageFull);
         }
         let batch_bytes = publish.batch.bytes().len();
@@ -319,12 +319,12 @@ impl Shard {
 
     /// Is there room for something small that is decided, not published?
     pub(super) fn has_room(&self) -> bool {
-        !self.log_waits && self.admission.fits(self.tail_bytes(), 1)
+        !self.is_log_short && self.admission.fits(self.tail_bytes(), 1)
     }
 
     /// The medium has no space: for a spill, so that the tail stays full, or for the log itself.
     pub(super) fn is_storage_full(&self) -> bool {
-        self.spill.no_space() || self.log_waits
+        self.spill.no_space() || self.is_log_short
     }
 
     /// Is there room for the first publish that waits?
@@ -339,7 +339,7 @@ impl Shard {
     /// waits, waits for a spill that is under way, not for an operator.
     fn admit_parked(&mut self, now: Now) {
         while !self.admission.is_empty() {
-            if self.log_waits || !self.parked_fits() {
+            if self.is_log_short || !self.parked_fits() {
                 if !self.is_storage_full() {
                     return;
                 }
@@ -482,7 +482,7 @@ impl Shard {
 
     fn coordinate(&mut self, now: Now, ctx: &Ctx, ticket: Ticket, which: u8, input: &bytes::Bytes) {
         let allowed = auth::decide(&ctx.principal, ctx.namespace, Resource::Node, Action::Write) == Verdict::Allow;
-        let has_room = !self.log_waits && self.admission.fits_notes(self.tail_bytes());
+        let has_room = !self.is_log_short && self.admission.fits_notes(self.tail_bytes());
         let is_full = self.is_storage_full();
         let error = match self.state.coordinators.get_mut(&which) {
             _ if !allowed => CoordinatorError::Denied,
@@ -538,12 +538,9 @@ impl Shard {
     /// The log answered.
     pub fn handle_wal(&mut self, _now: Now, done: WalDone) {
         match done {
-            WalDone::Durable { through } => {
-                self.log_waits = false;
-                self.durable(through);
-            }
+            WalDone::Durable { through } => self.durable(through),
             WalDone::Failed(error) => self.fail(error),
-            WalDone::NoSpace => self.log_waits = true,
+            WalDone::Room { is_there } => self.is_log_short = !is_there,
             // Not asked for yet.
             WalDone::Lent { .. } => {}
         }
@@ -582,7 +579,8 @@ impl Shard {
             self.forget_surplus();
         }
         // Publishes that wait for room in a tail that is not half full (large ones, in a small tail) need a spill as well.
-        let is_wanted = !self.admission.is_empty() && !self.parked_fits();
+        // So does a log that is short of room: a trim gives it some.
+        let is_wanted = self.is_log_short || (!self.admission.is_empty() && !self.parked_fits());
         // A cut is made at the last closed frame.
         if !self.may_hold_frame() || self.spill_is_due(is_wanted) {
             self.close_frame();

@@ -47,9 +47,9 @@ pub enum WalDone {
     /// A write or sync failed. Nothing after the last `Durable` is known; the log MUST take nothing more and answers every later
     /// append with this again.
     Failed(MediaError),
-    /// Frames wait, because the log has no room for them and its medium has none to give. They stay taken, and nothing is lost: the next
-    /// `Durable` says that the log goes on. Told once for each time that it comes to a stop.
-    NoSpace,
+    /// The log has nothing to go on in behind the file that it writes to, and its medium no space for more: what is left is for what
+    /// makes room, and beyond it appends wait, taken and not lost. Or it has again. Each is told once, in turns.
+    Room { is_there: bool },
     /// The answer to [`WalOp::Lend`], exactly one to each, in their order. Each body stands in its file as it was appended, and does
     /// so until the file is given back: the log MUST NOT write to it, whatever is trimmed.
     Lent { slots: Vec<LentSlot> },

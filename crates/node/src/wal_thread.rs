@@ -207,8 +207,11 @@ impl Lane {
                     self.failed = true;
                     self.appended.clear();
                 }
-                WalDone::NoSpace => {
-                    tracing::warn!(shard = %self.shard, "the disk is full and the log has no room: publishes are refused until it has");
+                WalDone::Room { is_there: false } => {
+                    tracing::warn!(shard = %self.shard, "no space for another slot of the log: publishes are refused until there is");
+                }
+                WalDone::Room { is_there: true } => {
+                    tracing::info!(shard = %self.shard, "the log has room again");
                 }
                 WalDone::Lent { .. } => {}
             }

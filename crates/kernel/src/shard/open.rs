@@ -224,7 +224,7 @@ pub(super) fn open(
         upkeep: Default::default(),
         effects: VecDeque::<Effect>::new(),
         failed: false,
-        log_waits: false,
+        is_log_short: false,
         figures: ShardFigures::default(),
     };
     shard.start_upkeep(now);

@@ -253,8 +253,8 @@ impl Script {
                 self.system.sync(line.words.get(1).map_or(usize::MAX, |count| count.parse().expect("a count")));
             }
             "fail" => self.system.fail_wal(0),
-            // The log tells that it has no room, while it is held.
-            "stop" => self.system.stop_wal(),
+            // What the log tells.
+            "room" => self.system.tell_room(line.words[1] == "some"),
             "advance" => self.system.advance(line.words[1].parse().expect("milliseconds")),
             "checkpoint" => self.system.checkpoint(),
             "crash" => self.system.crash(line.number("kept").unwrap_or(0)),

@@ -267,10 +267,10 @@ impl System {
         any
     }
 
-    /// Every log has no room for what it was given, and its medium no space.
-    pub fn stop_wal(&mut self) {
+    /// Every log says whether it has room.
+    pub fn tell_room(&mut self, is_there: bool) {
         for index in 0..self.members.len() {
-            self.members[index].shard.handle_wal(self.now, WalDone::NoSpace);
+            self.members[index].shard.handle_wal(self.now, WalDone::Room { is_there });
             self.drain(index);
         }
     }

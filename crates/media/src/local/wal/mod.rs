@@ -185,8 +185,8 @@ pub struct LocalWal<D: Disk> {
     flight: Option<Flight>,
     preparing: Option<Preparing>,
     preparing_failed: Option<MediaError>,
-    /// That there is no space was told, and nothing has become durable since.
-    told_no_space: bool,
+    /// What was last told.
+    told_no_room: bool,
     failed: Option<MediaError>,
     done: VecDeque<WalDone>,
     next_tag: u64,

@@ -66,7 +66,7 @@ impl<D: Disk> LocalWal<D> {
             flight: None,
             preparing: None,
             preparing_failed: None,
-            told_no_space: false,
+            told_no_room: false,
             failed: None,
             done: VecDeque::new(),
             next_tag: 0,

@@ -37,10 +37,14 @@ impl<D: Disk> LocalWal<D> {
                 break;
             }
         }
-        let no_space = matches!(self.preparing_failed, Some(MediaError::NoSpace { .. }));
-        if no_space && !self.told_no_space && self.failed.is_none() && self.waiting_for_slot() {
-            self.told_no_space = true;
-            self.done.push_back(WalDone::NoSpace);
+        let has_failed = matches!(self.preparing_failed, Some(MediaError::NoSpace { .. }));
+        if self.failed.is_none() && (self.told_no_room || has_failed) {
+            // Told early: what is given meanwhile finds its room in the slot that was begun last.
+            let is_there = self.free_slot(PAGE).is_some() && !self.waiting_for_slot();
+            if is_there == self.told_no_room {
+                self.told_no_room = !is_there;
+                self.done.push_back(WalDone::Room { is_there });
+            }
         }
     }
 
@@ -307,7 +311,6 @@ impl<D: Disk> LocalWal<D> {
         self.marked = self.marked.max(flight.mark);
         if flight.through > self.durable {
             self.durable = flight.through;
-            self.told_no_space = false;
             self.done.push_back(WalDone::Durable { through: flight.through });
         }
     }
