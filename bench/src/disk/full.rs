@@ -142,6 +142,8 @@ pub fn run(plan: &DiskPlan, folder: &Path) -> Result<bool, String> {
     let mut broker = BrokerPlan::new(&plan.program, &at.join("data"));
     broker.log = folder.join("broker.log");
     broker.environment = SMALL_SETTINGS.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    // What somebody frees must be more than a spill, after a restart that of a full tail.
+    broker.environment.push(("POLYLOG_MEMORY_TAIL_BYTES_MAX".to_string(), "4MiB".to_string()));
     let begin = Instant::now();
     let shared = Shared::new(History::default(), begin);
     let outcome = std::thread::scope(|scope| {
@@ -207,16 +209,18 @@ fn story(plan: &BrokerPlan, at: &Path, shared: &Shared) -> Result<(Broker, Vec<S
     }
     let broker = start(plan, shared)?;
 
-    let mut kept = Filler::open(&broker, "kept", &[])?;
-    kept.fill()?;
-    println!("  full after {} MB acknowledged beside the load", kept.acked_bytes / 1_000_000);
-    goes_on(&broker, shared, "full")?;
-    fs::remove_file(&others).map_err(words)?;
-    let took = kept.wait_room("somebody freed space")?;
-    println!("  takes records again {:.1} s after somebody freed space", took.as_secs_f64());
-
+    // The load's records lie beside these in every segment, and the load takes its part of whatever becomes free: what is deleted must be
+    // more than it has in a spill, or the disk is as full as before, of what is needed.
     let mut deleted = Filler::open(&broker, "deleted", &[])?;
     deleted.fill()?;
+    println!("  full after {} MB acknowledged beside the load", deleted.acked_bytes / 1_000_000);
+    goes_on(&broker, shared, "full")?;
+    fs::remove_file(&others).map_err(words)?;
+    let took = deleted.wait_room("somebody freed space")?;
+    println!("  takes records again {:.1} s after somebody freed space", took.as_secs_f64());
+
+    let mut kept = Filler::open(&broker, "kept", &[])?;
+    kept.fill()?;
     goes_on(&broker, shared, "full again")?;
     // A restart on the full disk, after a kill and after a stop.
     shared.gone();
@@ -243,7 +247,8 @@ fn story(plan: &BrokerPlan, at: &Path, shared: &Shared) -> Result<(Broker, Vec<S
     let took = kept.wait_room("somebody freed space once more")?;
     println!("  takes records again {:.1} s after somebody freed space once more", took.as_secs_f64());
 
-    // Retention keeps pace, or catches up.
+    // Retention keeps pace, or catches up. The load would keep for good what comes back: it ends.
+    shared.end();
     let mut short = Filler::open(&broker, "short", &[("retention.bytes", "2000000")])?;
     let begin = Instant::now();
     for _ in 0..2 * DISK_BYTES / BATCH_BYTES as u64 {

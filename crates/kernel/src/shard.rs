@@ -171,6 +171,10 @@ pub struct ShardFigures {
     pub read_ahead_bytes: u64,
     pub spills: u64,
     pub spill_failures: u64,
+    /// Times that what is set aside for a full disk was used.
+    pub reserve_uses: u64,
+    /// It is in use: publishes are refused until it is whole again.
+    pub reserve_in_use: bool,
     pub checkpoints: u64,
     pub merges: u64,
     /// What merges have read of their sources, and in how many reads.
@@ -204,6 +208,7 @@ impl Shard {
     /// Called once on every shard after all are open, with every shard's epoch. Emits the first catalog and what peers must know.
     pub fn hello(&mut self, _now: Now, shard_epochs: Arc<[ShardEpoch]>) {
         self.greet(shard_epochs);
+        self.look_after_reserve();
     }
 
     /// This life's epoch.
@@ -232,7 +237,7 @@ impl Shard {
         if self.failed {
             return self.reply_now(ctx.holder, ticket, Reply::Published(Err(PublishError::LogFailed)));
         }
-        if self.is_log_short && !self.needs_no_room(ctx, &publish) {
+        if self.takes_no_publishes() && !self.needs_no_room(ctx, &publish) {
             return self.refuse(ctx, ticket, &publish, PublishError::StorageFull);
         }
         let batch_bytes = publish.batch.bytes().len();
@@ -322,9 +327,14 @@ impl Shard {
         !self.is_log_short && self.admission.fits(self.tail_bytes(), 1)
     }
 
-    /// The medium has no space: for a spill, so that the tail stays full, or for the log itself.
+    /// Whatever room the tail has: the log has none, or what would come would fill what comes back.
+    fn takes_no_publishes(&self) -> bool {
+        self.is_log_short || self.spill.reserve.is_in_use()
+    }
+
+    /// The medium has no space: for a spill, so that the tail stays full, or for the log itself, or for what is set aside.
     pub(super) fn is_storage_full(&self) -> bool {
-        self.spill.no_space() || self.is_log_short
+        self.spill.no_space() || self.takes_no_publishes()
     }
 
     /// Is there room for the first publish that waits?
@@ -339,7 +349,7 @@ impl Shard {
     /// waits, waits for a spill that is under way, not for an operator.
     fn admit_parked(&mut self, now: Now) {
         while !self.admission.is_empty() {
-            if self.is_log_short || !self.parked_fits() {
+            if self.takes_no_publishes() || !self.parked_fits() {
                 if !self.is_storage_full() {
                     return;
                 }
@@ -647,6 +657,7 @@ impl Shard {
             applied: self.state.applied,
             durable: self.release.durable(),
             spill_running: !self.spill.is_idle(),
+            reserve_in_use: self.spill.reserve.is_in_use(),
             read_ahead_bytes: self.cold.ahead.bytes(),
             ..self.figures
         }

@@ -31,6 +31,8 @@ pub enum FileName {
     Blob(BlobName),
     /// The same with `.tmp`, before its rename.
     BlobTmp(BlobName),
+    /// `reserve/<shard>/<part>`: room set aside. It has no contents.
+    Reserve { shard: ShardId, part: u32 },
 }
 
 /// A directory.
@@ -39,6 +41,7 @@ pub enum DirName {
     Root,
     Wal(ShardId),
     Blobs(ShardId, BlobKind),
+    Reserve(ShardId),
 }
 
 impl FileName {
@@ -48,6 +51,7 @@ impl FileName {
             FileName::Identity | FileName::IdentityTmp => DirName::Root,
             FileName::WalSlot { shard, .. } | FileName::WalSlotNew { shard, .. } => DirName::Wal(shard),
             FileName::Blob(name) | FileName::BlobTmp(name) => DirName::Blobs(name.shard, name.kind),
+            FileName::Reserve { shard, .. } => DirName::Reserve(shard),
         }
     }
 }
@@ -61,6 +65,7 @@ impl fmt::Display for FileName {
             FileName::WalSlotNew { shard, slot } => write!(f, "wal/{:02}/{slot:04}.new", shard.0),
             FileName::Blob(name) => name.fmt(f),
             FileName::BlobTmp(name) => write!(f, "{name}.tmp"),
+            FileName::Reserve { shard, part } => write!(f, "reserve/{:02}/{part:04}", shard.0),
         }
     }
 }
@@ -202,6 +207,7 @@ impl fmt::Display for DirName {
             DirName::Blobs(shard, BlobKind::Segment) => write!(f, "seg/{:02}", shard.0),
             DirName::Blobs(shard, BlobKind::Checkpoint) => write!(f, "ckpt/{:02}", shard.0),
             DirName::Blobs(shard, BlobKind::Slot) => DirName::Wal(*shard).fmt(f),
+            DirName::Reserve(shard) => write!(f, "reserve/{:02}", shard.0),
         }
     }
 }

@@ -160,6 +160,13 @@ pub enum BlobOp {
     List { shard: ShardId, kind: BlobKind },
     /// Removes the blob, also one that was begun in pieces. Removing what is not there succeeds.
     Delete { name: BlobName },
+    /// Sets so much room aside for the shard, over any number of openings: nobody else gets it, and from when this is done nor do puts.
+    /// What is there already stays. Where there is not room enough, what there is stays set aside, and this fails with `NoSpace`; a
+    /// medium that cannot set room aside fails with something else.
+    Reserve { shard: ShardId, bytes: u64 },
+    /// From now on puts of the shard that find no space take from what is set aside, as much as they need, until a
+    /// [`BlobOp::Reserve`] is done.
+    UseReserve { shard: ShardId },
 }
 
 /// What became of it, in the order of [`BlobOp`].
@@ -171,6 +178,8 @@ pub enum BlobDone {
     Got(Result<Bytes, MediaError>),
     Listed(Result<Vec<(BlobName, u64)>, MediaError>),
     Deleted(Result<(), MediaError>),
+    /// Of `Reserve` and `UseReserve`.
+    Reserved(Result<(), MediaError>),
 }
 
 /// Why a medium failed, by what the caller can do.

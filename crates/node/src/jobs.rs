@@ -111,6 +111,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
     let mut filling: VecDeque<Filling> = VecDeque::new();
     // Said once when it begins and once when it ends.
     let mut puts_fail = false;
+    let mut reserve_fails = false;
     loop {
         let ready = filling.front().is_some_and(|slot| slot.not_before.is_none_or(|at| at <= Instant::now()));
         if !ready && let Some(slot) = filling.front() {
@@ -132,6 +133,7 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                 if let Some((made, _)) = made {
                     made.running.set(1);
                 }
+                let is_reserve = matches!(op, BlobOp::Reserve { .. });
                 let started = node.clock.mono_us();
                 blobs.submit(tag, op);
                 let (tag, done) = blobs.wait_done();
@@ -151,6 +153,14 @@ pub fn run(node: &Arc<Node>, jobs: &Jobs, blobs: &mut dyn Blobs, mut disk: Optio
                     BlobDone::Put(Err(error)) if !puts_fail => {
                         puts_fail = true;
                         tracing::warn!(%shard, %error, "cannot write a segment or checkpoint; trying again until it works");
+                    }
+                    BlobDone::Reserved(Err(error)) if !reserve_fails => {
+                        reserve_fails = true;
+                        tracing::warn!(%shard, %error, "cannot set room aside for a full disk; if there is none, publishes are refused until there is");
+                    }
+                    BlobDone::Reserved(Ok(())) if is_reserve && reserve_fails => {
+                        reserve_fails = false;
+                        tracing::info!(%shard, "room is set aside again");
                     }
                     BlobDone::Put(Ok(())) if puts_fail => {
                         puts_fail = false;

@@ -146,6 +146,9 @@ struct State {
     full_until_us: u64,
     /// Some process holds the directory's lock.
     locked: bool,
+    /// What has been removed since the disk is full, and not been written instead; nothing where others take it.
+    full_room: usize,
+    full_for_others: bool,
     /// For stale reads: the bytes of each file at the last restart.
     earlier: BTreeMap<FileName, Vec<u8>>,
     figures: DiskFigures,
@@ -185,6 +188,8 @@ impl SimDisk {
             dead: false,
             full_until_us: 0,
             locked: false,
+            full_room: 0,
+            full_for_others: false,
             earlier: BTreeMap::new(),
             figures: DiskFigures::default(),
         };
@@ -218,9 +223,13 @@ impl SimDisk {
         self.state.borrow().dead
     }
 
-    /// Files cannot grow until then.
+    /// Files cannot grow until then, but for what is removed meanwhile; and not even that where others fill the disk as well.
     pub fn fill_until(&self, mono_us: u64) {
         let mut state = self.state.borrow_mut();
+        if !state.full() {
+            state.full_room = 0;
+            state.full_for_others = state.rng.percent(50);
+        }
         state.full_until_us = state.full_until_us.max(mono_us);
     }
 
@@ -401,7 +410,7 @@ impl State {
                 if self.names.contains_key(&file) {
                     return Err(DiskError::Exists);
                 }
-                if self.full() {
+                if self.full() && self.full_room == 0 {
                     self.figures.no_space += 1;
                     return Err(DiskError::NoSpace);
                 }
@@ -416,8 +425,9 @@ impl State {
                 let at = usize::try_from(at).map_err(|_| DiskError::Io("too far".into()))?;
                 let bytes: usize = parts.iter().map(Bytes::len).sum();
                 let room = self.files[index].current.len().saturating_sub(at);
+                let grown = bytes.saturating_sub(room);
                 let mut outcome = Ok(DiskDone::Done);
-                if self.full() && bytes > room {
+                if self.full() && grown > self.full_room {
                     self.figures.no_space += 1;
                     // What fits into the file as it is may have been written.
                     let keep = if self.rng.percent(50) { room } else { 0 };
@@ -428,6 +438,9 @@ impl State {
                     let keep = self.rng.below(bytes as u64 + 1) as usize;
                     shorten(&mut parts, keep);
                     outcome = Err(DiskError::Io("input/output error on write".into()));
+                }
+                if outcome.is_ok() {
+                    self.full_room = self.full_room.saturating_sub(grown);
                 }
                 self.write(index, at, parts);
                 outcome
@@ -513,7 +526,10 @@ impl State {
                 Ok(DiskDone::Listed(listed))
             }
             DiskOp::Remove { file } => {
-                self.names.remove(&file).ok_or(DiskError::Missing)?;
+                let index = self.names.remove(&file).ok_or(DiskError::Missing)?;
+                if self.full() && !self.full_for_others {
+                    self.full_room += self.files[index].current.len();
+                }
                 let segment = matches!(file, FileName::Blob(name) if name.kind == BlobKind::Segment);
                 self.figures.removed_when_full += u64::from(segment && self.full());
                 self.change_name(file.dir(), NameChange::Removed { name: file });

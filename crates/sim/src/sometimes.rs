@@ -21,6 +21,8 @@ const LOOKED_FOR: &[(&str, &[&str])] = &[
     ("checkpoint loaded", EVERYWHERE),
     ("spill", EVERYWHERE),
     ("spill failed", EVERYWHERE),
+    ("reserve used", KERNEL),
+    ("reserve used, and whole again", KERNEL),
     ("cold read", COMMANDS),
     ("read ahead", COMMANDS),
     ("dedupe hit", COMMANDS),

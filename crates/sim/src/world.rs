@@ -311,6 +311,9 @@ impl World {
             for figures in process.figures() {
                 self.sightings.saw_if(figures.spills > 0, "spill");
                 self.sightings.saw_if(figures.spill_failures > 0, "spill failed");
+                self.sightings.saw_if(figures.reserve_uses > 0, "reserve used");
+                self.sightings
+                    .saw_if(figures.reserve_uses > 0 && !figures.reserve_in_use, "reserve used, and whole again");
                 self.sightings.saw_if(figures.parked_publishes > 0, "publish parked");
             }
             self.sightings.saw_if(process.spilling(), "death while a spill is under way");

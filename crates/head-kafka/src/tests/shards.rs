@@ -68,6 +68,7 @@ impl Blobs for MapBlobs {
                 self.files.remove(&name);
                 BlobDone::Deleted(Ok(()))
             }
+            BlobOp::Reserve { .. } | BlobOp::UseReserve { .. } => BlobDone::Reserved(Ok(())),
         };
         self.done.push_back((tag, done));
     }

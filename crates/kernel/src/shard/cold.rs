@@ -73,6 +73,10 @@ pub(crate) enum BlobUse {
     },
     /// A piece of what either makes.
     MergePut,
+    /// Room to set aside.
+    Reserve,
+    /// That it may be used.
+    UseReserve,
 }
 
 /// See the module.
@@ -149,11 +153,11 @@ impl Cold {
         self.ahead.forget_held(partition);
     }
 
-    /// Merges and reads ahead do not count: what they have begun can be given up at any time.
+    /// Merges, reads ahead and the reserve do not count: what they have begun can be given up at any time.
     pub(super) fn is_idle(&self) -> bool {
         let may_be_left = |what: &BlobUse| {
-            use BlobUse::{Ahead, CompactRead, MergePut, MergeRead};
-            matches!(what, Ahead { .. } | MergeRead { .. } | CompactRead { .. } | MergePut)
+            use BlobUse::{Ahead, CompactRead, MergePut, MergeRead, Reserve, UseReserve};
+            matches!(what, Ahead { .. } | MergeRead { .. } | CompactRead { .. } | MergePut | Reserve | UseReserve)
         };
         self.under_way.values().all(may_be_left) && self.waiting.is_empty()
     }
@@ -307,6 +311,8 @@ impl Shard {
             (BlobUse::MergeRead { segment }, BlobDone::Got(got)) => self.merge_read_done(segment, got),
             (BlobUse::CompactRead { range }, BlobDone::Got(got)) => self.compaction_read_done(range, got),
             (BlobUse::MergePut, BlobDone::PutPiece(outcome)) => self.merge_put_done(outcome),
+            (BlobUse::Reserve, BlobDone::Reserved(outcome)) => self.reserved(now, outcome),
+            (BlobUse::UseReserve, BlobDone::Reserved(_)) => {}
             (what, done) => debug_assert!(false, "{what:?} was answered with {done:?}"),
         }
     }

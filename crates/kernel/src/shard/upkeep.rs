@@ -30,6 +30,7 @@ pub(crate) enum Timer {
     Admission,
     Settle,
     SpillRetry,
+    ReserveRetry,
     ReadAhead,
 }
 
@@ -65,6 +66,7 @@ impl Shard {
                 }
                 Timer::Settle => self.settle(now),
                 Timer::SpillRetry => self.spill_retry(),
+                Timer::ReserveRetry => self.reserve_retry(now),
                 Timer::ReadAhead => self.expire_ahead(now),
             }
         }

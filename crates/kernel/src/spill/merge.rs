@@ -203,6 +203,16 @@ impl Merge {
         self.ready.is_some()
     }
 
+    /// Nothing is under way, and nothing waits for a checkpoint.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.job.is_none() && self.ready.is_none()
+    }
+
+    /// In this segment something could not be read.
+    pub(crate) fn is_left_alone(&self, number: u64) -> bool {
+        self.left_alone.contains(&number)
+    }
+
     /// For the checkpoint that begins now.
     pub(crate) fn take_ready(&mut self) -> Option<Merged> {
         self.ready.take()
@@ -276,7 +286,11 @@ impl Shard {
         if self.merge.ready.is_some() || self.spill.is_moving() || self.spill.no_space() {
             return;
         }
-        let (sources, compacting) = match self.next_job(now) {
+        let next = match self.spill.reserve.is_in_use() {
+            true => self.next_copy().map(|sources| (sources, None)),
+            false => self.next_job(now),
+        };
+        let (sources, compacting) = match next {
             Some((sources, compacting)) => (sources, compacting.map(Box::new)),
             None => return,
         };
@@ -520,6 +534,7 @@ impl Shard {
         match (outcome, job.stage) {
             (Err(_), _) => {
                 self.merge.rest();
+                self.spill.reserve.copied(false);
                 self.merge_give_up(None);
             }
             (Ok(()), Stage::PuttingLast) if job.compacting.is_some() => self.merge_is_ready(),
@@ -580,6 +595,7 @@ impl Shard {
     fn merge_is_ready(&mut self) {
         if let Some(Job { number, index: Some(index), sources, compacting, .. }) = self.merge.job.take() {
             let compacted = compacting.map(|compacting| (compacting.partition, compacting.row(number)));
+            self.spill.reserve.copied(true);
             self.merge.ready = Some(Merged { index, sources, compacted });
         }
     }

@@ -17,7 +17,7 @@
 //! tail fills, and admission refuses publishes when it is full.
 //! On a full disk that would be for ever: what deleting a topic or a trim sets free goes with a checkpoint, and there is no room for one. So
 //! while space is short a record in the log, which has its room already, says which segments hold nothing any more, and when that is durable they go; a
-//! start does not miss them.
+//! start does not miss them. Where what is dead shares segments with what is alive, a reserve lets it be copied out (`reserve.rs`).
 //! Invariant: numbers of segments and checkpoints are never used again, for other bytes.
 
 pub mod checkpoint;
@@ -25,6 +25,7 @@ pub(crate) mod compaction;
 pub(crate) mod merge;
 mod packing;
 pub mod read_blob;
+pub(crate) mod reserve;
 pub mod segment_index;
 pub mod segments;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use merge::Merged;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError, WalOp};
 use model::planted::{Bug, planted};
 use model::{Lsn, Now, Offset, PartitionId};
+use reserve::Reserve;
 
 /// Between tries of a put that failed.
 const RETRY_MS: u64 = 2_000;
@@ -82,6 +84,7 @@ pub(crate) struct Spill {
     leftovers: Vec<BlobName>,
     /// Segments that go before a checkpoint says so, when this frame is durable.
     gone: Option<(Lsn, Vec<u64>)>,
+    pub(crate) reserve: Reserve,
     job: Option<Job>,
 }
 
@@ -139,6 +142,7 @@ impl Spill {
             no_space: false,
             leftovers,
             gone: None,
+            reserve: Reserve::default(),
             job: None,
         }
     }
@@ -408,6 +412,9 @@ impl Shard {
                 self.give_back_merged();
                 self.delete_leftovers();
                 self.let_dead_go();
+                if self.use_reserve() {
+                    return self.spill_retry();
+                }
             }
             self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::SpillRetry);
             return;
@@ -538,6 +545,7 @@ impl Shard {
             self.effects.push_back(Effect::Wal(WalOp::Settle));
         }
         self.merge.look_again();
+        self.look_after_reserve();
     }
 
     /// Without space a merged segment would stay beside its sources, for want of the checkpoint that removes them: as long as that is

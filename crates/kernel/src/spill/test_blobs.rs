@@ -31,7 +31,11 @@ impl TestBlobs {
                 .filter(|(name, _)| name.shard == shard && name.kind == kind)
                 .map(|(name, file)| (*name, file.len() as u64))
                 .collect())),
-            BlobOp::Put { .. } | BlobOp::PutPiece { .. } | BlobOp::Delete { .. } => {
+            BlobOp::Put { .. }
+            | BlobOp::PutPiece { .. }
+            | BlobOp::Delete { .. }
+            | BlobOp::Reserve { .. }
+            | BlobOp::UseReserve { .. } => {
                 unreachable!("loading changes nothing")
             }
         }

@@ -78,6 +78,7 @@ impl Bench {
                     Effect::Blob(tag, op) => {
                         let done = match op {
                             BlobOp::Put { .. } => BlobDone::Put(Ok(())),
+                            BlobOp::Reserve { .. } => BlobDone::Reserved(Ok(())),
                             _ => BlobDone::Deleted(Ok(())),
                         };
                         self.shard.handle_blob(self.now, tag, done);

@@ -261,6 +261,7 @@ impl Script {
             "space" => {
                 for member in &mut self.system.members {
                     member.blobs.no_space = line.words[1] == "none";
+                    member.blobs.room = line.words[1].parse().ok();
                 }
             }
             "rot" => {
@@ -279,6 +280,11 @@ impl Script {
                     for name in member.blobs.files.keys() {
                         writeln!(extra, "{name}").expect("text");
                     }
+                }
+            }
+            "reserve" => {
+                for member in &self.system.members {
+                    writeln!(extra, "{} set aside, {:?} free", member.blobs.reserve, member.blobs.room).expect("text");
                 }
             }
             "topics" => {

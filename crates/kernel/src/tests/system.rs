@@ -37,6 +37,12 @@ pub struct TestBlobs {
     pub no_space: bool,
     /// None for the last piece of a blob that is put in pieces.
     pub no_space_for_pieces: bool,
+    /// So many bytes are free; removing gives back.
+    pub room: Option<u64>,
+    /// Set aside, and to be set aside.
+    pub reserve: u64,
+    reserve_bytes: u64,
+    reserve_in_use: bool,
     was_short: bool,
     /// Names that could once be put, to see that none is used for other bytes.
     pub ever: BTreeMap<BlobName, Vec<u8>>,
@@ -70,6 +76,10 @@ impl TestBlobs {
                 if self.files.contains_key(&name) {
                     return BlobDone::Put(Err(MediaError::Exists { name: name.to_string() }));
                 }
+                if !self.take_room(bytes.len() as u64) {
+                    self.was_short = true;
+                    return BlobDone::Put(Err(MediaError::NoSpace { name: name.to_string() }));
+                }
                 let earlier = self.ever.insert(name, bytes.clone());
                 // Short of space, what a crash left behind is removed before a checkpoint remembers its number.
                 let same = earlier.is_none_or(|earlier| earlier == bytes);
@@ -90,10 +100,41 @@ impl TestBlobs {
             }
             BlobOp::Delete { name } => {
                 self.begun.remove(&name);
-                self.files.remove(&name);
+                let bytes = self.files.remove(&name).map_or(0, |file| file.len() as u64);
+                self.room = self.room.map(|room| room + bytes);
                 BlobDone::Deleted(Ok(()))
             }
+            BlobOp::Reserve { bytes, .. } => {
+                self.reserve_bytes = bytes;
+                let missing = bytes.saturating_sub(self.reserve);
+                let taken = if self.no_space { 0 } else { missing.min(self.room.unwrap_or(missing)) };
+                self.room = self.room.map(|room| room - taken);
+                self.reserve += taken;
+                self.reserve_in_use &= taken < missing;
+                BlobDone::Reserved(match taken < missing {
+                    true => Err(MediaError::NoSpace { name: "reserve".into() }),
+                    false => Ok(()),
+                })
+            }
+            BlobOp::UseReserve { .. } => {
+                self.reserve_in_use = true;
+                BlobDone::Reserved(Ok(()))
+            }
         }
+    }
+}
+
+impl TestBlobs {
+    /// Takes room for a blob, out of what is set aside if that may be used.
+    fn take_room(&mut self, bytes: u64) -> bool {
+        let Some(room) = self.room else { return true };
+        let from_reserve = bytes.saturating_sub(room);
+        if from_reserve > 0 && (!self.reserve_in_use || from_reserve > self.reserve) {
+            return false;
+        }
+        self.reserve -= from_reserve;
+        self.room = Some(room - (bytes - from_reserve));
+        true
     }
 }
 
@@ -379,6 +420,7 @@ impl System {
             lost.insert((ShardId(index as u32), wal.next));
             member.blobs.waiting.clear();
             member.blobs.begun.clear();
+            member.blobs.reserve_in_use = false;
             member.work.clear();
             member.shard = open(&member.config, &member.wal, &mut member.blobs, self.now)?;
         }

@@ -454,6 +454,7 @@ fn parse(dir: DirName, name: &str) -> Option<FileName> {
             Some(number) => FileName::BlobTmp(blob(shard, kind, number)?),
             None => FileName::Blob(blob(shard, kind, name)?),
         },
+        DirName::Reserve(shard) => FileName::Reserve { shard, part: name.parse().ok()? },
     };
     (file.to_string().rsplit('/').next() == Some(name)).then_some(file)
 }

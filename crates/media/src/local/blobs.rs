@@ -4,7 +4,10 @@
 //! Put = a temporary file, written in steps, synced, renamed, the directory synced: a blob under its own name is whole and durable, or
 //! it is not there. A put in pieces is the same, waited for between its writes. What a crash leaves behind ends in `.tmp` and is removed at the next start (`clean_tmp`).
 //!
-//! Owns: the steps of each operation, several of which may be under way. Must not know: what blobs hold.
+//! Room is set aside as `reserve/<shard>/<part>`, `RESERVE_PARTS` allocated files. A put that may use it and finds no space removes
+//! one and does its step again: so the room is free for no longer than a step takes, and others on a full disk get little of it.
+//!
+//! Owns: the steps of each operation, several of which may be under way. Must not know: what blobs hold, when room is set aside.
 //!
 //! The name is free if no file has it. Two puts of one name on one handle are told apart here; on two handles they do not happen,
 //! since one shard owns a name and has one writer.
@@ -18,6 +21,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Bytes of one write.
 const STEP_BYTES: usize = 1024 * 1024;
+/// Files that a shard's reserve consists of.
+const RESERVE_PARTS: u32 = 16;
+/// They are a multiple of this: what file systems allocate.
+const PAGE_BYTES: u64 = 4096;
 
 /// See the module.
 pub struct LocalBlobs<D: Disk> {
@@ -25,6 +32,8 @@ pub struct LocalBlobs<D: Disk> {
     jobs: BTreeMap<u64, Job>,
     next_tag: u64,
     done: VecDeque<(BlobTag, BlobDone)>,
+    /// Shards whose puts may use their reserve, and the number of its parts that may still be there.
+    in_use: BTreeMap<ShardId, u32>,
 }
 
 struct Job {
@@ -42,6 +51,8 @@ enum Step {
     Sync(Put),
     Rename(Put),
     SyncDir(Put),
+    /// It found no space: a part of the reserve goes, then this is done again; or the put gives up, where that would prove nothing.
+    MakeRoom(Put, Option<Again>),
     /// It failed: the file goes, then the error is reported.
     GiveUp(MediaError, Kind),
     Get {
@@ -57,13 +68,44 @@ enum Step {
     /// There is none of that name; perhaps one was begun in pieces.
     DeleteBegun(BlobName),
     SyncDelete(BlobName),
+    /// A part of the reserve, if it is not there yet; its room; that it lasts.
+    MakePart(Part),
+    AllocatePart(Part),
+    SyncPart(Part),
+    /// It cannot be allocated here.
+    DropPart(MediaError),
+    SyncReserve(ShardId),
 }
 
 struct Put {
     name: BlobName,
     parts: VecDeque<Bytes>,
     written: u64,
+    /// What is being written, and ends at `written`.
+    step: Vec<Bytes>,
     kind: Kind,
+}
+
+/// A step that a put can do again.
+#[derive(Clone, Copy)]
+enum Again {
+    Create,
+    Write,
+    Rename,
+}
+
+/// One file of a reserve.
+#[derive(Clone, Copy)]
+struct Part {
+    shard: ShardId,
+    part: u32,
+    bytes: u64,
+}
+
+impl Part {
+    fn file(self) -> FileName {
+        FileName::Reserve { shard: self.shard, part: self.part }
+    }
 }
 
 /// Which operation a put answers.
@@ -104,7 +146,7 @@ impl Put {
 impl<D: Disk> LocalBlobs<D> {
     /// Blobs on that disk.
     pub fn new(disk: D) -> LocalBlobs<D> {
-        LocalBlobs { disk, jobs: BTreeMap::new(), next_tag: 0, done: VecDeque::new() }
+        LocalBlobs { disk, jobs: BTreeMap::new(), next_tag: 0, done: VecDeque::new(), in_use: BTreeMap::new() }
     }
 
     /// Removes what unfinished puts of an earlier run left behind, and makes the names that are there durable: a run that was killed
@@ -172,31 +214,74 @@ impl<D: Disk> LocalBlobs<D> {
             | Step::Write(put)
             | Step::Sync(put)
             | Step::Rename(put)
-            | Step::SyncDir(put) => put.name == wanted,
+            | Step::SyncDir(put)
+            | Step::MakeRoom(put, _) => put.name == wanted,
             _ => false,
         })
     }
 
     fn write_or_sync(&mut self, tag: BlobTag, mut put: Put) {
-        let file = FileName::BlobTmp(put.name);
-        let pieces = put.take_step();
-        if pieces.is_empty() {
+        put.step = put.take_step();
+        if put.step.is_empty() {
             if put.kind == (Kind::Piece { is_last: false }) {
                 return self.finish(tag, put.kind.done(Ok(())));
             }
+            let file = FileName::BlobTmp(put.name);
             return self.start(tag, Step::Sync(put), DiskOp::Sync { file });
         }
-        let at = put.written;
-        put.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        self.start(tag, Step::Write(put), DiskOp::WriteAt { file, at, parts: pieces });
+        put.written += put.step.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.put_again(tag, put, Again::Write);
+    }
+
+    fn put_again(&mut self, tag: BlobTag, put: Put, again: Again) {
+        let file = FileName::BlobTmp(put.name);
+        match again {
+            Again::Create => self.start(tag, Step::Create(put), DiskOp::Create { file }),
+            Again::Write => {
+                let (at, parts) = (put.written, put.step.clone());
+                let at = at - parts.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                self.start(tag, Step::Write(put), DiskOp::WriteAt { file, at, parts });
+            }
+            Again::Rename => {
+                let op = DiskOp::Rename { from: file, to: FileName::Blob(put.name) };
+                self.start(tag, Step::Rename(put), op);
+            }
+        }
+    }
+
+    /// A step of a put failed. Without space it takes from the reserve, if it may and there is something left of it.
+    fn put_failed(&mut self, tag: BlobTag, put: Put, again: Option<Again>, error: DiskError) {
+        let shard = put.name.shard;
+        match self.in_use.get_mut(&shard) {
+            Some(parts) if error == DiskError::NoSpace && *parts > 0 => {
+                *parts -= 1;
+                let file = FileName::Reserve { shard, part: *parts };
+                self.start(tag, Step::MakeRoom(put, again), DiskOp::Remove { file });
+            }
+            _ => {
+                let error = error.on(put.name);
+                self.give_up(tag, &put, error);
+            }
+        }
+    }
+
+    fn reserve_failed(&mut self, tag: BlobTag, part: Part, error: DiskError) {
+        let error = error.on(part.file());
+        match error {
+            // What there is of it is there to be used, also what was made just now.
+            MediaError::NoSpace { .. } => {
+                self.in_use.entry(part.shard).and_modify(|parts| *parts = RESERVE_PARTS);
+                self.finish(tag, BlobDone::Reserved(Err(error)));
+            }
+            _ => self.start(tag, Step::DropPart(error), DiskOp::Remove { file: part.file() }),
+        }
     }
 
     fn took(&mut self, disk_tag: u64, outcome: Result<DiskDone, DiskError>) {
         let Some(Job { tag, step }) = self.jobs.remove(&disk_tag) else { return };
         match (step, outcome) {
-            (Step::Look(put), Err(DiskError::Missing)) => {
-                let file = FileName::BlobTmp(put.name);
-                self.start(tag, Step::Create(put), DiskOp::Create { file });
+            (Step::Look(put), Err(DiskError::Missing)) | (Step::ClearLeftover(put), Ok(_)) => {
+                self.put_again(tag, put, Again::Create);
             }
             (Step::Look(put), Ok(_)) => {
                 let error = MediaError::Exists { name: put.name.to_string() };
@@ -211,21 +296,26 @@ impl<D: Disk> LocalBlobs<D> {
                 let file = FileName::BlobTmp(put.name);
                 self.start(tag, Step::ClearLeftover(put), DiskOp::Remove { file });
             }
-            (Step::ClearLeftover(put), Ok(_)) => {
-                let file = FileName::BlobTmp(put.name);
-                self.start(tag, Step::Create(put), DiskOp::Create { file });
-            }
             (Step::Create(put) | Step::Write(put), Ok(_)) => self.write_or_sync(tag, put),
-            (Step::Sync(put), Ok(_)) => {
-                let (from, to) = (FileName::BlobTmp(put.name), FileName::Blob(put.name));
-                self.start(tag, Step::Rename(put), DiskOp::Rename { from, to });
-            }
+            (Step::Sync(put), Ok(_)) => self.put_again(tag, put, Again::Rename),
             (Step::Rename(put), Ok(_)) => {
                 let dir = FileName::Blob(put.name).dir();
                 self.start(tag, Step::SyncDir(put), DiskOp::SyncDir { dir });
             }
             (Step::SyncDir(put), Ok(_)) => self.finish(tag, put.kind.done(Ok(()))),
-            (Step::Create(put) | Step::Write(put) | Step::Sync(put) | Step::Rename(put), Err(error)) => {
+            (Step::Create(put), Err(error)) => self.put_failed(tag, put, Some(Again::Create), error),
+            (Step::Write(put), Err(error)) => self.put_failed(tag, put, Some(Again::Write), error),
+            (Step::Rename(put), Err(error)) => self.put_failed(tag, put, Some(Again::Rename), error),
+            // A second sync would prove nothing of what the first one covered.
+            (Step::Sync(put), Err(error)) => self.put_failed(tag, put, None, error),
+            (Step::MakeRoom(put, Some(again)), Ok(_)) => self.put_again(tag, put, again),
+            // The next try finds room.
+            (Step::MakeRoom(put, None), Ok(_)) => self.give_up(tag, &put, DiskError::NoSpace.on(put.name)),
+            // That part was used before: the next, until there is none.
+            (Step::MakeRoom(put, again), Err(DiskError::Missing)) => {
+                self.put_failed(tag, put, again, DiskError::NoSpace);
+            }
+            (Step::MakeRoom(put, _), Err(error)) => {
                 let error = error.on(put.name);
                 self.give_up(tag, &put, error);
             }
@@ -279,6 +369,31 @@ impl<D: Disk> LocalBlobs<D> {
             (Step::Delete(name) | Step::DeleteBegun(name) | Step::SyncDelete(name), Err(error)) => {
                 self.finish(tag, BlobDone::Deleted(Err(error.on(name))));
             }
+            (Step::MakePart(part), Ok(_) | Err(DiskError::Exists)) => {
+                let op = DiskOp::Allocate { file: part.file(), bytes: part.bytes };
+                self.start(tag, Step::AllocatePart(part), op);
+            }
+            (Step::AllocatePart(part), Ok(_)) => {
+                self.start(tag, Step::SyncPart(part), DiskOp::Sync { file: part.file() });
+            }
+            (Step::SyncPart(Part { shard, part, bytes }), Ok(_)) if part + 1 < RESERVE_PARTS => {
+                let part = Part { shard, part: part + 1, bytes };
+                self.start(tag, Step::MakePart(part), DiskOp::Create { file: part.file() });
+            }
+            (Step::SyncPart(Part { shard, .. }), Ok(_)) => {
+                self.start(tag, Step::SyncReserve(shard), DiskOp::SyncDir { dir: DirName::Reserve(shard) });
+            }
+            (Step::MakePart(part) | Step::AllocatePart(part) | Step::SyncPart(part), Err(error)) => {
+                self.reserve_failed(tag, part, error);
+            }
+            (Step::DropPart(error), _) => self.finish(tag, BlobDone::Reserved(Err(error))),
+            (Step::SyncReserve(shard), Ok(_)) => {
+                self.in_use.remove(&shard);
+                self.finish(tag, BlobDone::Reserved(Ok(())));
+            }
+            (Step::SyncReserve(shard), Err(error)) => {
+                self.finish(tag, BlobDone::Reserved(Err(error.on(DirName::Reserve(shard)))));
+            }
         }
     }
 }
@@ -302,11 +417,12 @@ impl<D: Disk> Blobs for LocalBlobs<D> {
                 self.finish(tag, BlobDone::Put(Err(MediaError::Exists { name: name.to_string() })));
             }
             BlobOp::Put { name, parts } => {
-                let put = Put { name, parts: parts.into(), written: 0, kind: Kind::Whole };
+                let put = Put { name, parts: parts.into(), written: 0, step: Vec::new(), kind: Kind::Whole };
                 self.start(tag, Step::Look(put), DiskOp::ReadAt { file: FileName::Blob(name), at: 0, len: 0 });
             }
             BlobOp::PutPiece { name, at, parts, is_last } => {
-                let put = Put { name, parts: parts.into(), written: at, kind: Kind::Piece { is_last } };
+                let kind = Kind::Piece { is_last };
+                let put = Put { name, parts: parts.into(), written: at, step: Vec::new(), kind };
                 if at > 0 {
                     return self.write_or_sync(tag, put);
                 }
@@ -324,6 +440,15 @@ impl<D: Disk> Blobs for LocalBlobs<D> {
             }
             BlobOp::Delete { name } => {
                 self.start(tag, Step::Delete(name), DiskOp::Remove { file: FileName::Blob(name) });
+            }
+            BlobOp::Reserve { shard, bytes } => {
+                let bytes = bytes.div_ceil(u64::from(RESERVE_PARTS)).next_multiple_of(PAGE_BYTES);
+                let part = Part { shard, part: 0, bytes };
+                self.start(tag, Step::MakePart(part), DiskOp::Create { file: part.file() });
+            }
+            BlobOp::UseReserve { shard } => {
+                self.in_use.insert(shard, RESERVE_PARTS);
+                self.finish(tag, BlobDone::Reserved(Ok(())));
             }
         }
     }
@@ -435,6 +560,66 @@ mod tests {
         assert_eq!(disk.names(), []);
         disk.room(None);
         put(&mut blobs).unwrap();
+    }
+
+    #[test]
+    fn puts_that_may_use_the_reserve_find_room_in_it_and_nobody_else_does() {
+        const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
+        let shard = ShardId(0);
+        let reserve = BlobOp::Reserve { shard, bytes: RESERVE_BYTES };
+        let parts = |disk: &TestDisk| disk.names().iter().filter(|name| name.dir() == DirName::Reserve(shard)).count();
+        let disk = TestDisk::new();
+        let mut blobs = LocalBlobs::new(disk.clone());
+        assert_eq!(ask(&mut blobs, reserve.clone()), BlobDone::Reserved(Ok(())));
+        disk.cut_power(|_| 0);
+        assert_eq!(parts(&disk), RESERVE_PARTS as usize, "it outlives a loss of power");
+
+        disk.room(Some(RESERVE_BYTES + 100_000));
+        let mut blobs = LocalBlobs::new(disk.clone());
+        assert_eq!(put(&mut blobs), Err(MediaError::NoSpace { name: segment(1).to_string() }));
+        assert_eq!(parts(&disk), RESERVE_PARTS as usize, "it is not used unless that was said");
+        let use_it = BlobOp::UseReserve { shard };
+        assert_eq!(ask(&mut blobs, use_it.clone()), BlobDone::Reserved(Ok(())));
+        let other = BlobName { shard: ShardId(1), ..segment(1) };
+        let done = ask(&mut blobs, BlobOp::Put { name: other, parts: vec![whole()] });
+        assert!(matches!(done, BlobDone::Put(Err(MediaError::NoSpace { .. }))), "another shard has its own");
+        put(&mut blobs).unwrap();
+        let left = parts(&disk);
+        assert!((10..13).contains(&left), "as much is used as is needed: {left} are left");
+        let got = ask(&mut blobs, BlobOp::Get { name: segment(1), at: 0, len: whole().len() as u32 });
+        assert_eq!(got, BlobDone::Got(Ok(whole())));
+
+        // What cannot be made whole can be used all the same, with what was made again.
+        disk.room(Some(RESERVE_BYTES + 1_000_000));
+        assert!(matches!(ask(&mut blobs, reserve.clone()), BlobDone::Reserved(Err(MediaError::NoSpace { .. }))));
+        let again = parts(&disk);
+        assert!(again > left, "{again} after {left}");
+        assert_eq!(ask(&mut blobs, BlobOp::Put { name: segment(3), parts: vec![whole()] }), BlobDone::Put(Ok(())));
+        assert!(parts(&disk) < again);
+        ask(&mut blobs, BlobOp::Delete { name: segment(3) });
+
+        // What is left can be used by the next start as well.
+        let mut blobs = LocalBlobs::new(disk.clone());
+        assert!(matches!(ask(&mut blobs, reserve.clone()), BlobDone::Reserved(Err(MediaError::NoSpace { .. }))));
+        ask(&mut blobs, use_it);
+        for (at, part) in [(0, whole().slice(..700_000)), (700_000, whole().slice(700_000..))] {
+            let piece = BlobOp::PutPiece { name: segment(2), at, parts: vec![part], is_last: at > 0 };
+            assert_eq!(ask(&mut blobs, piece), BlobDone::PutPiece(Ok(())));
+        }
+        ask(&mut blobs, BlobOp::Delete { name: segment(1) });
+        ask(&mut blobs, BlobOp::Delete { name: segment(2) });
+        assert_eq!(ask(&mut blobs, reserve), BlobDone::Reserved(Ok(())));
+        assert_eq!(parts(&disk), RESERVE_PARTS as usize);
+        assert_eq!(put(&mut blobs), Err(MediaError::NoSpace { name: segment(1).to_string() }), "it is whole again");
+    }
+
+    #[test]
+    fn a_disk_that_cannot_set_room_aside_says_so_and_keeps_nothing() {
+        let disk = TestDisk::new();
+        disk.fail(|op| matches!(op, DiskOp::Allocate { .. }).then(|| DiskError::Io("not supported".into())));
+        let done = ask(&mut LocalBlobs::new(disk.clone()), BlobOp::Reserve { shard: ShardId(0), bytes: 1 });
+        assert!(matches!(done, BlobDone::Reserved(Err(MediaError::Io { .. }))));
+        assert_eq!(disk.names(), []);
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Scrape {
 
     fn shards(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let per_shard = |figure: ShardFigure| labelled("shard", self.levels.shards.iter().map(figure).enumerate());
-        let levels: [(&str, Of, &str, ShardFigure); 10] = [
+        let levels: [(&str, Of, &str, ShardFigure); 11] = [
             ("topics", Of::Things, "Topics in the shard's catalog", |f| f.topics),
             ("partitions", Of::Things, "Partitions owned", |f| f.partitions),
             ("producers", Of::Things, "Idempotent producers remembered, counted per partition", |f| f.producers),
@@ -289,6 +289,12 @@ impl Scrape {
             ("spill_running", Of::Things, "1 while a spill with its checkpoint is under way", |f| {
                 u64::from(f.spill_running)
             }),
+            (
+                "reserve_in_use",
+                Of::Things,
+                "1 while publishes are refused because what is set aside on a full disk is in use",
+                |f| u64::from(f.reserve_in_use),
+            ),
             ("undurable_frames", Of::Things, "Frames decided and not yet durable", |f| {
                 f.applied.0.saturating_sub(f.durable.0)
             }),

@@ -168,7 +168,7 @@ pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
         work_us: rng.pick(&[0, 100, 5000]),
         message_us: rng.pick(&[0, 50, 2000]),
     };
-    let options = Options {
+    let mut options = Options {
         settings,
         knobs,
         operations: rng.within(120..260),
@@ -189,7 +189,19 @@ pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
         last_death: rng.pick(&[None, Some(Death::Kill), Some(Death::Power), Some(Death::Power)]),
         floods: rng.percent(3),
     };
+    if Rng::of(seed, 11).percent(4) {
+        crowd(&mut options);
+    }
     (options, rng)
+}
+
+/// So much is stored beside so small a tail, and deleted again, that on a full disk what is dead has to be copied out.
+fn crowd(options: &mut Options) {
+    options.settings.tail_bytes_max = 20 << 10;
+    options.knobs.latency_us = 5;
+    options.operations *= 2;
+    (options.records_bits, options.payload_bits) = (0, 13);
+    (options.deletes, options.trims) = (true, true);
 }
 
 fn declare(rng: &mut Rng, options: &Options, topic: u32) -> Step {
