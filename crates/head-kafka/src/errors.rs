@@ -30,6 +30,8 @@ pub fn publish(error: &PublishError) -> ErrorCode {
         // Clients take this for success without an offset, which it is.
         PublishError::DuplicateForgotten => ErrorCode::DuplicateSequenceNumber,
         PublishError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        // The topic has become a compacted one just now: clients look again, and by then the head knows it too.
+        PublishError::KeysUnknown => ErrorCode::NotLeaderOrFollower,
         PublishError::NotInTransaction => ErrorCode::InvalidTxnState,
         // Retried by every client as "certainly not appended"; the answer's throttle time says when.
         PublishError::Overloaded { .. } => ErrorCode::NotEnoughReplicas,
@@ -234,6 +236,7 @@ mod tests {
             (PublishError::OutOfSequence { expected: 1 }, 45),
             (PublishError::DuplicateForgotten, 46),
             (PublishError::ProducerFenced, 47),
+            (PublishError::KeysUnknown, 6),
             (PublishError::NotInTransaction, 48),
             (PublishError::Overloaded { retry_after_ms: 1 }, 19),
             (PublishError::StorageFull, 56),

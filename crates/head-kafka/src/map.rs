@@ -140,7 +140,8 @@ pub fn publish(
     let bytes_max = topic.settings.batch_bytes_max as usize;
     let mut batch = Batch::check(records.clone(), bytes_max).map_err(refused)?;
     let config = TopicConfig::stored(&topic.settings.stored);
-    if config.is_compacted() {
+    let has_keys = config.is_compacted();
+    if has_keys {
         every_record_has_a_key(&batch)?;
     }
     let mut log_append_time_ms = -1;
@@ -150,7 +151,7 @@ pub fn publish(
     } else {
         within_time_window(batch.header(), &config, now)?;
     }
-    let publish = Publish { partition: place.partition, leader_epoch: None, batch, origin: Origin::Kafka };
+    let publish = Publish { partition: place.partition, leader_epoch: None, batch, has_keys, origin: Origin::Kafka };
     Ok(Publishing { command: Command::Publish(publish), log_append_time_ms })
 }
 

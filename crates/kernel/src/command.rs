@@ -53,6 +53,9 @@ pub struct Publish {
     /// The sender's belief, if it has one: another epoch is refused.
     pub leader_epoch: Option<LeaderEpoch>,
     pub batch: Batch,
+    /// Somebody has looked, and every record has a key. A topic that is compacted takes nothing else. Heads look only where they know the
+    /// topic to be; that it has become so since is for them to hear ([`crate::error::PublishError::KeysUnknown`]).
+    pub has_keys: bool,
     pub origin: Origin,
 }
 

@@ -30,6 +30,8 @@ pub enum PublishError {
     DuplicateForgotten,
     /// A newer life of this producer exists.
     ProducerFenced,
+    /// The topic is compacted, and nobody has looked whether every record has a key: look, and publish again.
+    KeysUnknown,
     /// Transactions are not open on this partition.
     NotInTransaction,
     /// A bound is reached; nothing was appended. Try again after the time.
@@ -174,7 +176,7 @@ impl PublishError {
             | PublishError::OutOfSequence { .. }
             | PublishError::DuplicateForgotten
             | PublishError::NotInTransaction => ErrorKind::Invalid,
-            PublishError::Overloaded { .. } => ErrorKind::Unavailable,
+            PublishError::Overloaded { .. } | PublishError::KeysUnknown => ErrorKind::Unavailable,
             PublishError::StorageFull | PublishError::LogFailed => ErrorKind::Storage,
         }
     }

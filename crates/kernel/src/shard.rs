@@ -317,6 +317,10 @@ impl Shard {
                 self.published_after(after, ctx.holder, ticket, published);
             }
             append::Decision::Refuse(error) => {
+                if error == PublishError::KeysUnknown {
+                    // It will come again, before later ones of its producer.
+                    self.gaps.refused(publish.partition, Some(partition), publish.batch.header());
+                }
                 self.reply_after(last_lsn, ctx.holder, ticket, Reply::Published(Err(error)));
             }
         }

@@ -219,8 +219,13 @@ fn a_waiting_fetch_is_answered_when_something_comes() {
 fn append(client: &mut Client, index: usize, value: &str) {
     let batch = model::batch::Batch::check(batch_of(&[value]), 1 << 20).unwrap();
     let partition = client.kernel.topic("t").unwrap().partitions[index].partition;
-    let publish =
-        kernel::command::Publish { partition, leader_epoch: None, batch, origin: kernel::command::Origin::Kafka };
+    let publish = kernel::command::Publish {
+        partition,
+        leader_epoch: None,
+        batch,
+        has_keys: false,
+        origin: kernel::command::Origin::Kafka,
+    };
     client.kernel.take(model::Ticket(u64::MAX), Command::Publish(publish));
     client.run();
 }

@@ -280,6 +280,15 @@ fn a_compacted_topic_takes_only_records_with_keys() {
 }
 
 #[test]
+fn a_topic_that_was_not_a_compacted_one_a_moment_ago_is_tried_again() {
+    let mut client = Client::with_topic("t", 1);
+    client.kernel.instead.push_back(Reply::Published(Err(PublishError::KeysUnknown)));
+    let answer = only(client.call(9, &produce_request("t", 0, -1, Some(batch_of(&["v"])))));
+    assert_eq!((answer.error_code, answer.base_offset, answer.record_errors.len()), (6, -1, 0));
+    client.produce("t", 0, &["v"]);
+}
+
+#[test]
 fn a_topic_that_vanishes_is_told_by_its_id_where_it_was_named_so() {
     let mut client = Client::with_topic("t", 1);
     let mut request = produce_request("t", 0, -1, Some(batch_of(&["a"])));

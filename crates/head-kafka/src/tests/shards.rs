@@ -378,6 +378,7 @@ fn a_waiting_session_is_woken_by_what_another_connection_writes() {
                 partition: place.partition,
                 leader_epoch: None,
                 batch: batch::Batch::check(batch_of(&["a"]), 1 << 20).unwrap(),
+                has_keys: false,
                 origin: kernel::command::Origin::Kafka,
             };
             client.kernel.submit(client.now, place.shard, Ticket(u64::MAX), Command::Publish(publish));

@@ -38,6 +38,9 @@ pub fn decide(partition: &Partition, shard_epoch: ShardEpoch, ctx: &Ctx, publish
         return Decision::Refuse(PublishError::TooLarge { bytes_max });
     }
     match producers::decide(&partition.producers, header) {
+        producers::Verdict::Append if partition.hosted.compaction.is_some() && !publish.has_keys => {
+            Decision::Refuse(PublishError::KeysUnknown)
+        }
         producers::Verdict::Append => Decision::Append(partition.next, leader_epoch),
         producers::Verdict::Repeat(offset) => Decision::Repeat(offset),
         producers::Verdict::Refuse(error) => Decision::Refuse(error),

@@ -73,7 +73,8 @@ impl Run {
         }
         let batch = batch::compressed(&build(&new, Numbering::NONE), compression).expect("it compresses");
         for partition in [PartitionId(0), PartitionId(1)] {
-            let publish = Publish { partition, leader_epoch: None, batch: batch.clone(), origin: Origin::Kafka };
+            let publish =
+                Publish { partition, leader_epoch: None, batch: batch.clone(), has_keys: true, origin: Origin::Kafka };
             self.system.submit(ShardId(0), 1, 2, Command::Publish(publish));
             self.system.sync(usize::MAX);
         }

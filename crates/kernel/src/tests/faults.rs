@@ -31,7 +31,8 @@ fn declared_with_tail(tail_bytes_max: u64) -> System {
 
 fn publish(system: &mut System) {
     let batch = build(&[NewRecord::default()], Numbering::NONE);
-    let publish = Publish { partition: PartitionId(0), leader_epoch: None, batch, origin: Origin::Kafka };
+    let publish =
+        Publish { partition: PartitionId(0), leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
     system.submit(ShardId(0), 1, 2, Command::Publish(publish));
     system.pump();
 }

@@ -133,7 +133,7 @@ fn appends(name: &str, partitions: u64, a_drain: u64, value_bytes: usize, number
     for number in 0..count {
         let batch = if numbered { batches[(number / partitions) as usize].clone() } else { plain.clone() };
         let partition = PartitionId(number % partitions);
-        let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+        let publish = Publish { partition, leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
         bench.shard.submit(bench.now, &holder, Ticket(number), Command::Publish(publish));
         if number % a_drain == a_drain - 1 {
             bench.drain();
@@ -206,8 +206,13 @@ fn figures_of_a_producer_on_each_partition() {
             let numbering =
                 Numbering { producer_id: ProducerId(producer), producer_epoch: ProducerEpoch(0), base_sequence: 0 };
             let partition = PartitionId(u64::from(partition));
-            let publish =
-                Publish { partition, leader_epoch: None, batch: batch_of(10, numbering), origin: Origin::Kafka };
+            let publish = Publish {
+                partition,
+                leader_epoch: None,
+                batch: batch_of(10, numbering),
+                has_keys: false,
+                origin: Origin::Kafka,
+            };
             bench.shard.submit(bench.now, &ctx(1), Ticket(0), Command::Publish(publish));
             if partition.0 % 100 == 99 {
                 bench.drain();
@@ -238,7 +243,7 @@ fn figures_of_decoding_state() {
                 Numbering { producer_id: ProducerId(1), producer_epoch: ProducerEpoch(0), base_sequence: 0 };
             let batch = batch_of(10, if numbered { numbering } else { Numbering::NONE });
             let partition = PartitionId(u64::from(partition));
-            let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+            let publish = Publish { partition, leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
             bench.shard.submit(bench.now, &ctx(1), Ticket(0), Command::Publish(publish));
         }
         bench.drain();
@@ -268,7 +273,7 @@ fn figures_of_reading_the_tail() {
     let batch = batch_of(1000, Numbering::NONE);
     for number in 0..COUNT {
         let (partition, batch) = (PartitionId(0), batch.clone());
-        let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+        let publish = Publish { partition, leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
         bench.shard.submit(bench.now, &ctx(1), Ticket(number), Command::Publish(publish));
         if number % 10 == 9 {
             bench.drain();

@@ -26,7 +26,13 @@ fn declare(partition_count: u32) -> Command {
 fn publish(partition: u64, producer: i64, base_sequence: i32) -> Command {
     let numbering = Numbering { producer_id: ProducerId(producer), producer_epoch: ProducerEpoch(0), base_sequence };
     let batch = build(&[NewRecord::default()], numbering);
-    Command::Publish(Publish { partition: PartitionId(partition), leader_epoch: None, batch, origin: Origin::Kafka })
+    Command::Publish(Publish {
+        partition: PartitionId(partition),
+        leader_epoch: None,
+        batch,
+        has_keys: false,
+        origin: Origin::Kafka,
+    })
 }
 
 #[test]

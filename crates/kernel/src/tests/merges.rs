@@ -38,7 +38,7 @@ fn publish(system: &mut System, partition: u64, bytes: usize) {
     let value = Some(vec![b'x'; bytes].into());
     let batch = build(&[NewRecord { value, ..NewRecord::default() }], Numbering::NONE);
     let partition = PartitionId(partition);
-    let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+    let publish = Publish { partition, leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
     system.submit(ShardId(0), 1, 2, Command::Publish(publish));
     system.sync(usize::MAX);
 }
@@ -241,7 +241,8 @@ fn load(partition_count: u32, spills: u64) -> Load {
         let quarter = &mut most[(figures.spills * 4 / spills) as usize];
         *quarter = figures.segment_count.max(*quarter);
         for partition in (0..u64::from(partition_count)).map(PartitionId) {
-            let publish = Publish { partition, leader_epoch: None, batch: batch.clone(), origin: Origin::Kafka };
+            let publish =
+                Publish { partition, leader_epoch: None, batch: batch.clone(), has_keys: false, origin: Origin::Kafka };
             let now = system.now;
             system.members[0].shard.submit(now, &ctx(1), Ticket(2), Command::Publish(publish));
         }
@@ -281,7 +282,13 @@ fn a_topic_deleted_in_a_frame_that_is_still_open_is_no_run_missed() {
         // The log is busy with the first frame, so the second stays open.
         for ticket in [3, 4] {
             let batch = build(&[NewRecord::default()], Numbering::NONE);
-            let publish = Publish { partition: PartitionId(1), leader_epoch: None, batch, origin: Origin::Kafka };
+            let publish = Publish {
+                partition: PartitionId(1),
+                leader_epoch: None,
+                batch,
+                has_keys: false,
+                origin: Origin::Kafka,
+            };
             system.submit(ShardId(0), 1, ticket, Command::Publish(publish));
         }
         system.submit(ShardId(0), 1, 5, Command::DeleteTopic { topic: TopicId([1; 16]) });

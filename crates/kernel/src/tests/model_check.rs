@@ -173,7 +173,7 @@ impl Check {
         let batch = build(&records, numbering);
         // What heads make is packed at the spill, beside what is a client's.
         let origin = if self.ticket.is_multiple_of(8) { Origin::Kafka } else { Origin::Amqp };
-        let publish = Publish { partition: PartitionId(partition), leader_epoch: None, batch, origin };
+        let publish = Publish { partition: PartitionId(partition), leader_epoch: None, batch, has_keys: false, origin };
         self.submit(self.shard_of(partition), asked, Command::Publish(publish));
     }
 

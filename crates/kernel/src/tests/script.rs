@@ -5,8 +5,8 @@
 use super::counter::COUNTER;
 use super::system::{Out, System};
 use crate::command::{
-    AlterTopic, Command, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read, TopicSettings,
-    Trim,
+    AlterTopic, Command, Compaction, DeclareTopic, Describe, Isolation, Locate, LocateBy, Origin, Publish, Read,
+    TopicSettings, Trim,
 };
 use crate::reply::{ReadReply, Reply};
 use crate::shard::ShardConfig;
@@ -90,7 +90,8 @@ impl Script {
                 };
                 let step: i64 = line.number("step").unwrap_or(0);
                 let timestamp_ms = timestamp_ms + step * number as i64;
-                NewRecord { timestamp_ms, key: None, value: Some(value.into()), headers: Vec::new() }
+                let key = line.options.get("key").map(|key| Bytes::copy_from_slice(key.as_bytes()));
+                NewRecord { timestamp_ms, key, value: Some(value.into()), headers: Vec::new() }
             })
             .collect();
         let numbering = match line.number("pid") {
@@ -137,6 +138,7 @@ impl Script {
                     retention_ms: line.number("retention_ms"),
                     retention_bytes: line.number("retention_bytes"),
                     batch_bytes_max: line.number("batch_max").unwrap_or(1 << 20),
+                    compaction: line.options.contains_key("compacted").then(Compaction::default),
                     ..TopicSettings::default()
                 };
                 let declare = DeclareTopic {
@@ -156,6 +158,11 @@ impl Script {
                 let settings = TopicSettings {
                     retention_ms: line.number("retention_ms").or(seen.retention_ms),
                     batch_bytes_max: line.number("batch_max").unwrap_or(seen.batch_bytes_max),
+                    compaction: match line.options.get("compacted") {
+                        Some(&"no") => None,
+                        Some(_) => Some(Compaction::default()),
+                        None => seen.compaction,
+                    },
                     ..seen.clone()
                 };
                 if line.options.contains_key("stale") {
@@ -191,7 +198,9 @@ impl Script {
             "publish" => {
                 let (shard, partition) = self.partition(line.words[1]);
                 let batch = self.batch(&line);
-                let publish = Publish { partition, leader_epoch, batch, origin: Origin::Kafka };
+                // As a head that knows of the compaction: a key that is there was seen.
+                let has_keys = line.options.contains_key("key");
+                let publish = Publish { partition, leader_epoch, batch, has_keys, origin: Origin::Kafka };
                 self.system.submit(shard, holder, ticket, Command::Publish(publish));
             }
             "read" => {
@@ -440,5 +449,6 @@ scripts!(
     coordinator_room,
     log_failure,
     altered_topics,
+    keys,
     epoch_ends,
 );

@@ -221,7 +221,7 @@ impl Broker {
             .collect();
         let (partition, shard) = self.placement(name, index);
         let batch = build(&records, Numbering::NONE);
-        let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+        let publish = Publish { partition, leader_epoch: None, batch, has_keys: false, origin: Origin::Kafka };
         match self.ask(shard, Command::Publish(publish)) {
             Reply::Published(Ok(published)) => assert_eq!(published.base_offset, Offset(first)),
             other => panic!("{other:?}"),

@@ -151,7 +151,8 @@ impl<'a> Run<'a> {
     fn submit_batch(&mut self, producer: usize, partition: PartitionId, parcel: &Parcel, asked: Asked) {
         let Some((placement, _)) = self.partitions.get(&partition).copied() else { return };
         let batch = parcel.batch.clone();
-        let publish = Publish { partition, leader_epoch: None, batch, origin: Origin::Kafka };
+        // Also where it has none: stored before anybody looked, they must be found and removed.
+        let publish = Publish { partition, leader_epoch: None, batch, has_keys: true, origin: Origin::Kafka };
         self.ask(HolderId(10 + producer as u64), placement.shard, asked, Command::Publish(publish));
     }
 

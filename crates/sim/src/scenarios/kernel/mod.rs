@@ -440,6 +440,7 @@ impl<'a> Run<'a> {
             partition: placement.partition,
             leader_epoch: (self.options.leader_epochs && parcel.op.is_multiple_of(2)).then_some(epoch),
             batch: parcel.batch.clone(),
+            has_keys: false,
             // What heads make is packed at the spill.
             origin: if producer.is_multiple_of(2) { Origin::Kafka } else { Origin::Amqp },
         };
