@@ -412,16 +412,7 @@ impl Connection {
         let mut all_taken = true;
         while !self.output.is_empty() && room > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-            let (mut count, mut offered) = (0, 0);
-            for (slice, piece) in slices.iter_mut().zip(&self.output) {
-                if offered == room {
-                    break;
-                }
-                let piece = &piece[..piece.len().min(room - offered)];
-                *slice = IoSlice::new(piece);
-                offered += piece.len();
-                count += 1;
-            }
+            let count = offer(&mut slices, &self.output, room);
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
@@ -615,6 +606,44 @@ impl Drop for Connection {
                 // Not here: this may be a panic's unwinding.
                 cell.drain_soon(&self.node);
             }
+        }
+    }
+}
+
+/// Puts the front of what is to be written into the slices, `room` bytes of it at most. Tells how many slices that takes.
+fn offer<'a>(slices: &mut [IoSlice<'a>], output: &'a VecDeque<Bytes>, mut room: usize) -> usize {
+    let mut count = 0;
+    for (slice, piece) in slices.iter_mut().zip(output) {
+        if room == 0 {
+            break;
+        }
+        let piece = &piece[..piece.len().min(room)];
+        *slice = IoSlice::new(piece);
+        room -= piece.len();
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_go_takes_the_front_of_the_answers_and_a_mebibyte_at_most() {
+        let sizes =
+            [vec![3 * WRITE_BYTES_MAX], vec![10; 100], vec![400_000; 7], vec![0, 5, 0, WRITE_BYTES_MAX, 1], vec![]];
+        for sizes in sizes {
+            let mut left: Vec<u8> = (0..sizes.iter().sum::<usize>()).map(|index| (index / 3) as u8).collect();
+            let mut whole = Bytes::from(left.clone());
+            let output: VecDeque<Bytes> = sizes.iter().map(|size| whole.split_to(*size)).collect();
+            let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+            let count = offer(&mut slices, &output, WRITE_BYTES_MAX);
+            let offered: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+            let most: usize = sizes.iter().take(PIECES_MAX).sum();
+            assert_eq!(offered.len(), most.min(WRITE_BYTES_MAX), "{sizes:?}");
+            left.truncate(offered.len());
+            assert_eq!(offered, left, "in order, and nothing is left out");
         }
     }
 }
