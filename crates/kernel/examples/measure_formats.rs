@@ -121,7 +121,7 @@ fn segment_plan(partitions: u64, origin: Origin) -> SegmentPlan {
             });
         }
     }
-    SegmentPlan { shard: ShardId(0), epoch: ShardEpoch(1), number: 1, pieces }
+    SegmentPlan { shard: ShardId(0), epoch: ShardEpoch(1), number: 1, pieces, lent: Default::default() }
 }
 
 /// Objects of the size of a partition's or a queue's: an 8-byte key, about 100 bytes of numbers and a name.

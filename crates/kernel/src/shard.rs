@@ -50,6 +50,7 @@ use crate::spill::segments::Segments;
 use crate::spill::{Spill, WorkDone};
 use crate::state::State;
 use crate::timer::Wheel;
+use model::limits::BLOCK_BYTES;
 use model::media::{BlobDone, BlobTag, MediaError, WalDone, WalOpened};
 use model::planted::{Bug, planted};
 use model::{Corrupt, HolderId, Lsn, Now, PartitionId, ProducerEpoch, ProducerId, ShardEpoch, ShardId, Ticket};
@@ -64,6 +65,8 @@ pub struct ShardConfig {
     /// The memory tail (= the unspilled log) may take this many bytes; a spill starts at half of it, admission slows from three
     /// quarters.
     pub tail_bytes_max: u64,
+    /// Batches of so many bytes or more stay where the log has them, if the log lends.
+    pub lent_batch_bytes_min: u64,
     /// What was read ahead of cold readers may take this many bytes.
     pub read_ahead_bytes_max: u64,
     /// How often retention is looked at.
@@ -80,6 +83,7 @@ impl Default for ShardConfig {
             shard: ShardId::META,
             shard_count: 1,
             tail_bytes_max: 256 * 1024 * 1024,
+            lent_batch_bytes_min: BLOCK_BYTES as u64,
             read_ahead_bytes_max: 32 * 1024 * 1024,
             retention_check_ms: 5_000,
             producer_expiry_ms: 24 * 60 * 60 * 1000,
@@ -155,7 +159,10 @@ pub struct ShardFigures {
     pub tail_bytes: u64,
     pub tail_batches: u64,
     pub segment_count: u64,
+    /// With those of log slots that they have.
     pub segment_bytes: u64,
+    /// Slots of the log in which records of segments stand.
+    pub lent_slots: u64,
     /// Of runs in them that a partition refers to.
     pub segment_live_bytes: u64,
     pub applied: Lsn,
@@ -175,6 +182,10 @@ pub struct ShardFigures {
     pub reserve_uses: u64,
     /// It is in use: publishes are refused until it is whole again.
     pub reserve_in_use: bool,
+    /// Bytes of batches that were not copied into a segment, because the log lent it the slots in which they stand.
+    pub spilled_in_place_bytes: u64,
+    /// Slots that went back to the log when their segments were removed.
+    pub lent_slots_freed: u64,
     pub checkpoints: u64,
     pub merges: u64,
     /// What merges have read of their sources, and in how many reads.
@@ -555,8 +566,7 @@ impl Shard {
             WalDone::Durable { through } => self.durable(through),
             WalDone::Failed(error) => self.fail(error),
             WalDone::Room { is_there } => self.is_log_short = !is_there,
-            // Not asked for yet.
-            WalDone::Lent { .. } => {}
+            WalDone::Lent { slots } => self.slots_lent(&slots),
         }
     }
 
@@ -657,6 +667,7 @@ impl Shard {
             tail_batches: self.tail.batches(),
             segment_count: self.segments.count(),
             segment_bytes: self.segments.bytes(),
+            lent_slots: self.segments.lent_slots(),
             segment_live_bytes: self.segments.live_bytes(),
             applied: self.state.applied,
             durable: self.release.durable(),

@@ -83,11 +83,15 @@ pub enum Bug {
     AnnouncedLengthReserved,
     /// A length within a request is believed.
     LengthUnchecked,
+    /// A slot of the log that is lent to a segment is written over.
+    LentSlotRecycled,
+    /// Slots of a segment are given back while the newest checkpoint still names it.
+    SlotsGivenBackEarly,
 }
 
 impl Bug {
     /// Every bug there is.
-    pub const ALL: [Bug; 37] = [
+    pub const ALL: [Bug; 39] = [
         Bug::LostSync,
         Bug::SyncLeftOut,
         Bug::TornFrameAccepted,
@@ -125,6 +129,8 @@ impl Bug {
         Bug::RecoveryReadsAll,
         Bug::AnnouncedLengthReserved,
         Bug::LengthUnchecked,
+        Bug::LentSlotRecycled,
+        Bug::SlotsGivenBackEarly,
     ];
 
     /// Which of the anomalies that peers have shown it is (their numbers are explained in `docs/reliability.md`); `None`: a promise
@@ -135,7 +141,9 @@ impl Bug {
             | Bug::TrimTooEarly
             | Bug::MergeLosesRun
             | Bug::CompactionLosesLast
-            | Bug::RetentionTakesLive => Some("A1"),
+            | Bug::RetentionTakesLive
+            | Bug::LentSlotRecycled
+            | Bug::SlotsGivenBackEarly => Some("A1"),
             Bug::DuplicateAfterRestart | Bug::DedupeWindowLost => Some("A2"),
             Bug::PackedOutOfOrder => Some("A3"),
             Bug::OffsetReuse => Some("A4"),

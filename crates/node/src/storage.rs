@@ -20,7 +20,7 @@ use media::local::wal::{LocalWal, SlotPreparation, WalOptions};
 use media::memory::{MemoryMedia, MemoryWal};
 use model::ids::base64_url;
 use model::media::{Blobs, MediaError, Wal, WalDone, WalOp, WalOpened};
-use model::{Lsn, ShardEpoch, ShardId};
+use model::{ShardEpoch, ShardId};
 use ops::Health;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -193,6 +193,8 @@ impl Storage {
             retention_check_ms: self.settings.retention_check_ms,
             producer_expiry_ms: self.settings.producer_expiry_ms,
             producers_max: self.settings.producers_max,
+            // Nothing asks the log for its slots yet.
+            lent_batch_bytes_min: u64::MAX,
         };
         let started_us = clock.mono_us();
         health.starting(format!("shard {shard}: reading its checkpoint"));
@@ -206,7 +208,7 @@ impl Storage {
         let loaded = Loaded::load(&config, &mut *blobs).map_err(|error| failed(&Told(&error)))?;
         let loaded_us = clock.mono_us();
         health.starting(format!("shard {shard}: reading its log"));
-        let (wal, opened) = self.open_wal(shard, loaded.wal_from(), loaded.epoch()).map_err(|error| {
+        let (wal, opened) = self.open_wal(shard, &loaded).map_err(|error| {
             let passed_over = loaded.passed_over();
             passed_over.map_or(error.clone(), |corrupt| {
                 format!(
@@ -242,7 +244,8 @@ impl Storage {
         Ok((opened_shard, wal))
     }
 
-    fn open_wal(&self, shard: ShardId, from: Lsn, epoch_min: ShardEpoch) -> Result<(AnyWal, WalOpened), String> {
+    fn open_wal(&self, shard: ShardId, loaded: &Loaded) -> Result<(AnyWal, WalOpened), String> {
+        let (from, epoch_min) = (loaded.wal_from(), loaded.epoch());
         let failed = |error: &dyn std::fmt::Display| format!("the log of shard {shard} cannot be opened: {error}");
         match &self.medium {
             Medium::Memory(media) => {
@@ -256,6 +259,7 @@ impl Storage {
                     options = options.with_slot_bytes(tail_bytes_max, slot_bytes);
                 }
                 options.epoch_min = epoch_min;
+                options.lent = loaded.lent_slots();
                 options.nonce = random::seed();
                 options.may_create = !identity.made;
                 let (wal, opened) = LocalWal::open(disk.another(), options, from).map_err(|error| failed(&error))?;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 pub struct Settings {
     pub shard_count: u32,
     pub tail_bytes_max: u64,
+    pub lent_batch_bytes_min: u64,
     pub slot_bytes: u64,
     pub slot_count: u32,
     pub slot_count_max: u32,
@@ -74,6 +75,7 @@ struct Unit {
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     pub copied_forward: u64,
+    pub lent_slots: u64,
     pub torn: bool,
     /// The last frame recovered, before anything new was written.
     pub recovered: Lsn,
@@ -120,6 +122,7 @@ impl Process {
                 shard: ShardId(shard),
                 shard_count: settings.shard_count,
                 tail_bytes_max: settings.tail_bytes_max,
+                lent_batch_bytes_min: settings.lent_batch_bytes_min,
                 retention_check_ms: settings.retention_check_ms,
                 producers_max: settings.producers_max,
                 ..ShardConfig::default()
@@ -133,6 +136,7 @@ impl Process {
             options.slot_count = settings.slot_count;
             options.slot_count_max = settings.slot_count_max;
             options.epoch_min = loaded.epoch();
+            options.lent = loaded.lent_slots();
             options.may_create = !identity.made;
             options.nonce = rng.bits();
             let (wal, opened) = LocalWal::open(disk.handle(), options, from).map_err(StartError::Wal)?;
@@ -141,7 +145,8 @@ impl Process {
             let coordinators = machines(&settings.groups);
             let shard = Shard::open(config, loaded, opened, coordinators, clock.now()).map_err(StartError::Open)?;
             let recovered = Lsn(next.0 - 1);
-            found.push(Found { copied_forward, torn, recovered, state_hash: shard.state_hash(), from });
+            let lent_slots = shard.figures().lent_slots;
+            found.push(Found { copied_forward, lent_slots, torn, recovered, state_hash: shard.state_hash(), from });
             units.push(Unit {
                 shard,
                 wal,

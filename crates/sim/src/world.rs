@@ -155,6 +155,7 @@ impl World {
                     for (shard, found) in found.iter().enumerate() {
                         self.sightings.saw_if(found.torn, "torn tail cut");
                         self.sightings.saw_if(found.copied_forward > 0, "frames copied forward");
+                        self.sightings.saw_if(found.lent_slots > 0, "start with lent slots");
                         self.sightings.saw_if(found.from > Lsn(1), "checkpoint loaded");
                         self.clock.note(
                             20,
@@ -314,6 +315,8 @@ impl World {
                 self.sightings.saw_if(figures.reserve_uses > 0, "reserve used");
                 self.sightings
                     .saw_if(figures.reserve_uses > 0 && !figures.reserve_in_use, "reserve used, and whole again");
+                self.sightings.saw_if(figures.spilled_in_place_bytes > 0, "batches left in a slot of the log");
+                self.sightings.saw_if(figures.lent_slots_freed > 0, "lent slot given back");
                 self.sightings.saw_if(figures.parked_publishes > 0, "publish parked");
             }
             self.sightings.saw_if(process.spilling(), "death while a spill is under way");

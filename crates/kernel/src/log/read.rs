@@ -19,9 +19,9 @@ use crate::reply::ReadReply;
 use crate::spill::segments::Segments;
 use bytes::Bytes;
 use model::batch::{HEADER_BYTES, Header};
-use model::media::{BlobDone, BlobName, BlobOp, MediaError};
+use model::media::{BlobDone, BlobKind, BlobName, BlobOp, MediaError};
 use model::planted::{Bug, planted};
-use model::{Corrupt, Offset, PartitionId, ShardEpoch};
+use model::{Corrupt, Offset, PartitionId, ShardEpoch, ShardId};
 
 /// A read of a segment asks for at most this, or for one block, whatever the reader would take.
 pub const COLD_READ_BYTES_MAX: u64 = 1024 * 1024;
@@ -34,7 +34,7 @@ pub enum Source {
     Blocks(BlockRange),
 }
 
-/// Consecutive blocks of one run that stand back to back.
+/// Consecutive blocks of one run that stand back to back in one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRange {
     pub partition: PartitionId,
@@ -46,7 +46,13 @@ pub struct BlockRange {
 
 impl BlockRange {
     pub fn at(&self) -> u64 {
-        self.blocks.first().map_or(0, |block| block.pos)
+        self.blocks.first().map_or(0, Block::pos)
+    }
+
+    /// The file in which they stand: their segment's, or a slot of the log.
+    pub fn file(&self, shard: ShardId) -> BlobName {
+        let segment = BlobName { shard, kind: BlobKind::Segment, number: self.segment };
+        self.blocks.first().map_or(segment, |block| block.file(segment))
     }
 
     pub fn bytes(&self) -> u32 {
@@ -65,6 +71,7 @@ impl BlockRange {
 /// Blocks to be read, and checked, off the shard: a megabyte's checksum takes a tenth of a millisecond, for which no producer waits.
 #[derive(Debug)]
 pub struct BlockRead {
+    /// Of the file in which they stand.
     name: BlobName,
     range: BlockRange,
 }
@@ -82,8 +89,8 @@ pub struct Checked {
 }
 
 impl BlockRead {
-    pub fn new(name: BlobName, range: BlockRange) -> BlockRead {
-        BlockRead { name, range }
+    pub fn new(shard: ShardId, range: BlockRange) -> BlockRead {
+        BlockRead { name: range.file(shard), range }
     }
 
     /// What the blobs are to be asked.
@@ -102,7 +109,7 @@ impl BlockRead {
             BlobDone::Got(Err(MediaError::Corrupt(damage))) => {
                 Ok(Checked { bytes: Bytes::new(), damage: Some(damage) })
             }
-            BlobDone::Got(Err(MediaError::Missing { .. })) => Ok(corrupt(at, "the segment is missing".to_owned())),
+            BlobDone::Got(Err(MediaError::Missing { .. })) => Ok(corrupt(at, "the file is missing".to_owned())),
             BlobDone::Got(Err(error)) => Err(error),
             other => {
                 debug_assert!(false, "a read was answered with {other:?}");
@@ -204,7 +211,7 @@ pub fn blocks_from(partition: &Partition, segments: &Segments, from: Offset, byt
     Some(blocks_of_run(partition.id, run_ref, index, run, from, bytes_max.min(COLD_READ_BYTES_MAX)))
 }
 
-/// The blocks of a run from the one that `from` may stand in, as far as they stand back to back: as many as fit into `bytes_max`, so
+/// The blocks of a run from the one that `from` may stand in, as far as they stand back to back in one file: as many as fit into `bytes_max`, so
 /// that none is read for nothing, and one at least.
 pub fn blocks_of_run(
     partition: PartitionId,
@@ -220,9 +227,8 @@ pub fn blocks_of_run(
     }
     let mut bytes = 0;
     let mut count = 0;
-    let mut pos = blocks.first().map_or(0, |block| block.pos);
     for block in blocks {
-        if block.pos != pos {
+        if count > 0 && !block.follows(&blocks[count - 1]) {
             break;
         }
         // A block that begins before `from` may hold little from there on, so its bytes do not count.
@@ -232,7 +238,7 @@ pub fn blocks_of_run(
         if count > 0 && bytes > bytes_max {
             break;
         }
-        (pos, count) = (block.end(), count + 1);
+        count += 1;
     }
     let end = blocks.get(count).map_or(run_ref.end, |next| next.first_offset);
     BlockRange { partition, segment: run_ref.segment, blocks: blocks[..count].to_vec(), end }
@@ -309,27 +315,38 @@ pub fn trim_to(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::v1::segment::PlacedWriter;
-    use model::ShardId;
-    use model::media::BlobKind;
+    use crate::format::v1::segment::{Place, SegmentWriter};
 
     #[test]
     fn a_range_ends_where_the_next_block_stands_elsewhere() {
         let name = BlobName { shard: ShardId(0), kind: BlobKind::Segment, number: 7 };
-        let mut writer = PlacedWriter::new(name, ShardEpoch(1), 10_000);
-        for (number, pos) in [1_000, 1_100, 1_300, 500].into_iter().enumerate() {
-            let offset = Offset(number as u64 * 10);
-            writer.push(PartitionId(3), &[1; 100], pos, (offset, offset.plus(9)), 0);
+        let mut writer = SegmentWriter::new(name, ShardEpoch(1));
+        let batch = Bytes::from_static(&[1; 100]);
+        let places =
+            [Some((4, 64)), None, None, Some((4, 1_000)), Some((4, 1_100)), Some((4, 1_300)), Some((5, 1_400))];
+        for (number, lent) in places.into_iter().enumerate() {
+            let (base, last) = (Offset(number as u64 * 10), Offset(number as u64 * 10 + 9));
+            match lent.and_then(|(slot, pos)| Place::in_slot(slot, pos)) {
+                Some(place) => writer.push_lent(PartitionId(3), &batch, place, (base, last), 0),
+                None => writer.push(PartitionId(3), &batch, base, last, 0),
+            }
         }
         let (_, index) = writer.finish();
-        let run_ref = RunRef { segment: 7, run: 0, first: Offset(0), end: Offset(40) };
+        let run_ref = RunRef { segment: 7, run: 0, first: Offset(0), end: Offset(70) };
         let mut at = Offset(0);
         let mut pieces = Vec::new();
         while at < run_ref.end {
             let range = blocks_of_run(PartitionId(3), &run_ref, &index, &index.runs[0], at, COLD_READ_BYTES_MAX);
-            pieces.push((range.at(), range.bytes(), range.end.0));
+            pieces.push((range.file(ShardId(0)).to_string(), range.at(), range.bytes(), range.end.0));
             at = range.end;
         }
-        assert_eq!(pieces, [(1_000, 200, 20), (1_300, 100, 30), (500, 100, 40)]);
+        let expected = [
+            ("wal/00/0004", 64, 100, 10),
+            ("seg/00/000000000007", 64, 200, 30),
+            ("wal/00/0004", 1_000, 200, 50),
+            ("wal/00/0004", 1_300, 100, 60),
+            ("wal/00/0005", 1_400, 100, 70),
+        ];
+        assert_eq!(pieces, expected.map(|(file, at, bytes, end)| (file.to_owned(), at, bytes, end)));
     }
 }

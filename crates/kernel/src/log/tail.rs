@@ -39,6 +39,11 @@ impl TailEntry {
         TailEntry { base, frame: lsn.0 as u32, pos, bytes, last_delta }
     }
 
+    /// Where it stands in its frame's body.
+    pub fn pos(&self) -> u32 {
+        self.pos
+    }
+
     /// The offset after its last record.
     pub fn end(&self) -> Offset {
         Offset(self.base.0 + u64::from(self.last_delta) + 1)
@@ -105,6 +110,12 @@ impl Tail {
     /// The frame that an entry points into. Entries of frames still open, or let go of, point to a number out of range.
     pub fn lsn(&self, entry: &TailEntry) -> Lsn {
         Lsn(self.first.0 + u64::from(entry.frame.wrapping_sub(self.first.0 as u32)))
+    }
+
+    /// How long a frame's body is; `None` when it is not here.
+    pub fn body_bytes(&self, lsn: Lsn) -> Option<u64> {
+        let number = lsn.0.checked_sub(self.first.0)?;
+        self.frames.get(usize::try_from(number).ok()?).map(|frame| frame.body.len() as u64)
     }
 
     /// A batch's bytes. `None` when its frame is not closed yet.

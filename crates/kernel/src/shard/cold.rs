@@ -15,7 +15,7 @@ use crate::reply::{Located, ReadReply, Reply};
 use crate::shard::ahead::{Ahead, Expected, Held};
 use crate::shard::{Shard, Timer};
 use model::batch::Header;
-use model::media::{BlobDone, BlobKind, BlobName, BlobOp, BlobTag};
+use model::media::{BlobDone, BlobOp, BlobTag};
 use model::{Corrupt, HolderId, Now, Offset, PartitionId, Ticket};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -61,8 +61,10 @@ pub(crate) enum BlobUse {
     SpillPut,
     /// The same name is removed before it is put again, because an earlier try may have left it.
     SpillClear,
-    /// Something that nobody needs any more.
-    Delete,
+    /// Something that nobody needs any more; these slots of the log go back with it.
+    Delete {
+        slots: Vec<u32>,
+    },
     /// A piece of a segment that is merged into another one.
     MergeRead {
         segment: u64,
@@ -181,10 +183,6 @@ impl Shard {
         self.effects.push_back(Effect::Blob(BlobTag(tag), op));
     }
 
-    fn segment_name(&self, number: u64) -> BlobName {
-        BlobName { shard: self.config.shard, kind: BlobKind::Segment, number }
-    }
-
     /// A read of stored records: out of what was read ahead, or from the medium.
     pub(super) fn read_blocks(&mut self, now: Now, holder: HolderId, ticket: Ticket, range: BlockRange, read: Read) {
         let expected = self.cold.ahead.take((read.partition, read.from));
@@ -230,7 +228,7 @@ impl Shard {
     }
 
     fn start_read(&mut self, what: BlobUse, range: BlockRange) {
-        let read = BlockRead::new(self.segment_name(range.segment), range);
+        let read = BlockRead::new(self.config.shard, range);
         let tag = self.cold.next_tag;
         self.cold.next_tag += 1;
         self.cold.under_way.insert(tag, what);
@@ -295,7 +293,7 @@ impl Shard {
     pub(super) fn blob_done(&mut self, now: Now, tag: BlobTag, done: BlobDone) {
         let Some(what) = self.cold.under_way.get(&tag.0) else { return };
         if let BlobUse::Fetch(Fetch { range, .. }) | BlobUse::Ahead { range, .. } = what {
-            let got = BlockRead::new(self.segment_name(range.segment), range.clone()).check(done);
+            let got = BlockRead::new(self.config.shard, range.clone()).check(done);
             return self.blocks_done(now, tag, got);
         }
         let Some(what) = self.cold.under_way.remove(&tag.0) else { return };
@@ -307,7 +305,7 @@ impl Shard {
             (BlobUse::SpillPut, BlobDone::Put(outcome)) => self.spill_put_done(now, outcome),
             (BlobUse::SpillClear, BlobDone::Deleted(outcome)) => self.spill_clear_done(now, outcome),
             // What could not be removed is removed at the next start.
-            (BlobUse::Delete, BlobDone::Deleted(_)) => {}
+            (BlobUse::Delete { slots }, BlobDone::Deleted(outcome)) => self.deleted(slots, outcome.is_ok()),
             (BlobUse::MergeRead { segment }, BlobDone::Got(got)) => self.merge_read_done(segment, got),
             (BlobUse::CompactRead { range }, BlobDone::Got(got)) => self.compaction_read_done(range, got),
             (BlobUse::MergePut, BlobDone::PutPiece(outcome)) => self.merge_put_done(outcome),
@@ -349,7 +347,7 @@ impl Shard {
             return self.reply_after(self.state.placement_lsn, fetch.holder, fetch.ticket, reply);
         };
         let (start, high) = (found.visible_start, found.high);
-        let name = self.segment_name(fetch.range.segment);
+        let name = fetch.range.file(self.config.shard);
         let Checked { bytes, damage } = match got {
             Ok(checked) if !checked.bytes.is_empty() => checked,
             // A segment goes away when all of it was trimmed: then that is the answer.

@@ -35,8 +35,8 @@ use crate::state::State;
 use crate::timer::Wheel;
 use model::media::{BlobKind, BlobName, Blobs, WalOpened};
 use model::planted::{Bug, planted};
-use model::{Corrupt, Lsn, Now, PartitionId, ShardEpoch};
-use std::collections::{BTreeMap, VecDeque};
+use model::{Corrupt, Lsn, Now, PartitionId, ShardEpoch, ShardId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Recovery, first step: the newest checkpoint is loaded, and with it is known where the log must be read from.
 pub struct Loaded {
@@ -67,6 +67,7 @@ impl Loaded {
             };
             segments.push(segment_index::load(blobs, name, *bytes)?);
         }
+        check_lent(shard, &segments)?;
         let part_of_it = |name: &BlobName| checkpoints.segments.contains(&name.number);
         let mut leftovers: Vec<BlobName> =
             listed.iter().map(|(name, _)| *name).filter(|name| !part_of_it(name)).collect();
@@ -80,6 +81,11 @@ impl Loaded {
     /// The first frame needed: give it to the log's `open`.
     pub fn wal_from(&self) -> Lsn {
         self.checkpoints.lsn.next()
+    }
+
+    /// Slots of the log in which segments have records: the log's `open` must leave them alone.
+    pub fn lent_slots(&self) -> BTreeSet<u32> {
+        self.segments.iter().flat_map(|index| &index.slots).map(|lent| lent.slot).collect()
     }
 
     /// Objects of state in the checkpoint.
@@ -107,6 +113,21 @@ impl Loaded {
     pub fn epoch(&self) -> ShardEpoch {
         self.checkpoints.epoch
     }
+}
+
+/// A slot is one segment's, or its bytes were written over while another one still had it.
+fn check_lent(shard: ShardId, segments: &[SegmentIndex]) -> Result<(), OpenError> {
+    let mut lent_to = BTreeMap::new();
+    for index in segments {
+        for lent in &index.slots {
+            if let Some(other) = lent_to.insert(lent.slot, index.number) {
+                let name = BlobName { shard, kind: BlobKind::Segment, number: index.number }.to_string();
+                let why = format!("records of it stand in log slot {}, which segment {other} has", lent.slot);
+                return Err(OpenError::Corrupt(Corrupt { name, at: 0, why }));
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn open(

@@ -45,7 +45,7 @@ use crate::spill::work::{
 use bytes::Bytes;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError};
 use model::planted::{Bug, planted};
-use model::{Now, Offset, PartitionId};
+use model::{Now, Offset, PartitionId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Segments of one size class that are merged into one; and most that are.
@@ -124,16 +124,17 @@ struct Round {
     pieces: Vec<MergePiece>,
     read: usize,
     bytes: u64,
-    /// Of each source, the piece that was begun last.
-    last: BTreeMap<u64, usize>,
+    /// Of each file of a source, the piece that was begun last.
+    last: BTreeMap<BlobName, usize>,
 }
 
 impl Round {
-    /// Adds a range: to the last piece of its source, if it stands close behind it.
-    fn push(&mut self, range: BlockRange, joined: bool) {
+    /// Adds a range: to the last piece of its file, if it stands close behind it.
+    fn push(&mut self, shard: ShardId, range: BlockRange, joined: bool) {
+        let file = range.file(shard);
         let (at, end) = (range.at(), range.at() + u64::from(range.bytes()));
         self.bytes += end - at;
-        let last = self.last.get(&range.segment).and_then(|piece| Some((*piece, self.pieces.get_mut(*piece)?)));
+        let last = self.last.get(&file).and_then(|piece| Some((*piece, self.pieces.get_mut(*piece)?)));
         let piece = match last {
             Some((number, piece))
                 if piece.end <= at && at - piece.end <= GAP_BYTES_MAX && end - piece.at <= PIECE_BYTES_MAX =>
@@ -142,8 +143,8 @@ impl Round {
                 number
             }
             _ => {
-                self.pieces.push(MergePiece { segment: range.segment, at, end, bytes: Bytes::new() });
-                self.last.insert(range.segment, self.pieces.len() - 1);
+                self.pieces.push(MergePiece { segment: range.segment, file, at, end, bytes: Bytes::new() });
+                self.last.insert(file, self.pieces.len() - 1);
                 self.pieces.len() - 1
             }
         };
@@ -403,7 +404,7 @@ impl Shard {
             if self.spill.is_under_way() {
                 self.merge.share_bytes -= i64::from(range.bytes());
             }
-            job.round.push(range, joined);
+            job.round.push(self.config.shard, range, joined);
         }
     }
 
@@ -412,10 +413,10 @@ impl Shard {
         let Some(job) = &mut self.merge.job else { return };
         job.stage = Stage::Waiting;
         if let Some(piece) = job.round.pieces.get(job.round.read) {
-            let (segment, at, len) = (piece.segment, piece.at, (piece.end - piece.at) as u32);
+            let (segment, name, at, len) = (piece.segment, piece.file, piece.at, (piece.end - piece.at) as u32);
             self.figures.merge_reads += 1;
             self.figures.merge_read_bytes += u64::from(len);
-            let op = BlobOp::Get { name: self.merge_name(segment), at, len };
+            let op = BlobOp::Get { name, at, len };
             return self.start_blob(BlobUse::MergeRead { segment }, op);
         }
         let Round { ranges, pieces, .. } = std::mem::take(&mut job.round);
@@ -461,14 +462,15 @@ impl Shard {
                 if beside_spill {
                     self.merge.share_bytes -= i64::from(range.bytes());
                 }
-                let op = BlobOp::Get { name: self.merge_name(range.segment), at: range.at(), len: range.bytes() };
+                let name = range.file(self.config.shard);
+                let op = BlobOp::Get { name, at: range.at(), len: range.bytes() };
                 self.start_blob(BlobUse::CompactRead { range }, op);
             }
         }
     }
 
     pub(crate) fn compaction_read_done(&mut self, range: BlockRange, got: Result<Bytes, MediaError>) {
-        let name = self.merge_name(range.segment);
+        let name = range.file(self.config.shard);
         let Some(job) = &mut self.merge.job else { return };
         let Some(compacting) = &mut job.compacting else { return };
         // What could not be read just now may be at the next look.

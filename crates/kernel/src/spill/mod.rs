@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cut at the last closed frame C     state at C begins to be captured (state/capture.rs), in slices
+//! ask the log for slots (lending.rs)  only where most of it is large batches, which then stay where they are
 //! segment: build, put                the tail's batches up to C, sorted by partition; none if nothing is left of them
 //! wait until C is durable            a checkpoint never holds what a crash could take back
 //! checkpoint: encode, put            names all live segments; base, or delta to the one before
@@ -22,6 +23,7 @@
 
 pub mod checkpoint;
 pub(crate) mod compaction;
+mod lending;
 pub(crate) mod merge;
 mod packing;
 pub mod read_blob;
@@ -37,7 +39,7 @@ pub use work::{CheckpointPlan, PartitionPiece, PlannedBatch, SegmentPlan, Work, 
 use crate::effect::Effect;
 use crate::format::v1::entry::Record;
 use crate::format::v1::object;
-use crate::format::v1::segment::{Run, SegmentIndex};
+use crate::format::v1::segment::{Place, Run, SegmentIndex};
 use crate::log::partition::RunRef;
 use crate::log::trim::max_timestamp_ms;
 use crate::shard::Shard;
@@ -45,11 +47,13 @@ use crate::shard::{BlobUse, Timer};
 use crate::state::capture::Captured;
 use bytes::Bytes;
 use checkpoint::LoadedCheckpoints;
+use lending::Large;
 use merge::Merged;
 use model::media::{BlobKind, BlobName, BlobOp, MediaError, WalOp};
 use model::planted::{Bug, planted};
 use model::{Lsn, Now, Offset, PartitionId};
 use reserve::Reserve;
+use std::collections::BTreeMap;
 
 /// Between tries of a put that failed.
 const RETRY_MS: u64 = 2_000;
@@ -101,6 +105,11 @@ struct Job {
     /// Where the next slice goes on.
     from: Option<(PartitionId, Offset)>,
     pieces: Vec<PartitionPiece>,
+    captured_bytes: u64,
+    /// The large ones among the batches of the pieces.
+    larges: Vec<Large>,
+    /// Slots that the segment being built is to have.
+    taken: Vec<u32>,
     objects: Option<Vec<Captured>>,
     /// Live at the cut, and then the new one.
     segments: Vec<u64>,
@@ -121,6 +130,8 @@ struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Capturing,
+    WaitingToAsk,
+    Asking,
     BuildingSegment,
     PuttingSegment,
     WaitingDurable,
@@ -230,6 +241,7 @@ impl Shard {
         spill.checkpoint_next += 1;
         self.state.begin_capture(is_base);
         self.merge.spill_begins(self.tail.bytes());
+        self.give_back_early();
         let mut segments = self.segments.referred();
         let merged = self.merge.take_ready();
         if let Some(merged) = &merged {
@@ -250,6 +262,9 @@ impl Shard {
             is_base,
             from: Some((PartitionId(0), Offset(0))),
             pieces: Vec::new(),
+            captured_bytes: 0,
+            larges: Vec::new(),
+            taken: Vec::new(),
             objects: None,
             segments,
             index: None,
@@ -271,6 +286,7 @@ impl Shard {
         match self.spill.job.as_ref().map(|job| (job.stage, job.cut, job.needs)) {
             Some((Stage::Capturing, cut, _)) => self.capture_slice(cut),
             Some((Stage::Moving, cut, _)) => self.move_slice(cut),
+            Some((Stage::WaitingToAsk, cut, _)) if durable >= cut => self.ask_now(),
             Some((Stage::WaitingDurable, _, needs)) if durable >= needs || planted(Bug::CheckpointAheadOfData) => {
                 self.encode_checkpoint();
             }
@@ -308,6 +324,12 @@ impl Shard {
                 }
                 let Some(bytes) = self.tail.batch(entry) else { break };
                 batches += 1;
+                job.captured_bytes += bytes.len() as u64;
+                if bytes.len() as u64 >= self.config.lent_batch_bytes_min {
+                    let (frame, pos) = (self.tail.lsn(entry), entry.pos());
+                    let (partition, base_offset, bytes) = (partition.id, entry.base, entry.bytes);
+                    job.larges.push(Large { partition, base_offset, bytes, frame, pos });
+                }
                 let max_timestamp_ms = max_timestamp_ms(&self.tail, entry);
                 let (base_offset, last_delta) = (entry.base, entry.last_delta);
                 let origin = self.tail.origin(entry);
@@ -325,11 +347,12 @@ impl Shard {
             }
         }
         if job.from.is_none() && job.objects.is_some() {
-            self.build_segment();
+            self.ask_for_slots();
         }
     }
 
-    fn build_segment(&mut self) {
+    /// `lent`: batches that stay where they are.
+    fn build_segment(&mut self, lent: BTreeMap<(PartitionId, Offset), Place>) {
         let Some(job) = &mut self.spill.job else { return };
         job.needs = job.cut.max(self.state.placement_lsn);
         if job.pieces.is_empty() {
@@ -339,7 +362,7 @@ impl Shard {
         job.stage = Stage::BuildingSegment;
         let pieces = std::mem::take(&mut job.pieces);
         let number = self.spill.take_segment_number();
-        let plan = SegmentPlan { shard: self.config.shard, epoch: self.epoch, number, pieces };
+        let plan = SegmentPlan { shard: self.config.shard, epoch: self.epoch, number, pieces, lent };
         self.effects.push_back(Effect::Work(Work::BuildSegment(plan)));
     }
 
@@ -383,8 +406,11 @@ impl Shard {
             (Stage::BuildingSegment, WorkDone::Segment { number, parts, index }) => {
                 job.stage = Stage::PuttingSegment;
                 (job.name, job.parts) = (BlobName { shard, kind: BlobKind::Segment, number }, parts);
+                let mut unused = std::mem::take(&mut job.taken);
+                unused.retain(|slot| index.slots.iter().all(|lent| lent.slot != *slot));
                 job.index = Some(index);
                 job.segments.push(number);
+                self.give_back(unused);
             }
             (Stage::EncodingCheckpoint, WorkDone::Checkpoint { number, parts }) => {
                 job.stage = Stage::PuttingCheckpoint;
@@ -536,10 +562,11 @@ impl Shard {
 
     fn end_spill(&mut self) {
         let Some(job) = self.spill.job.take() else { return };
-        let shard = self.config.shard;
         let (cold, merge) = (&self.cold, &self.merge);
-        for number in self.segments.take_dead(&job.segments, |number| cold.reads(number) || merge.reads(number)) {
-            self.delete_blob(BlobName { shard, kind: BlobKind::Segment, number });
+        for (number, slots) in
+            self.segments.take_dead(&job.segments, |number| cold.reads(number) || merge.reads(number))
+        {
+            self.delete_segment(number, slots);
         }
         if job.requested {
             self.effects.push_back(Effect::Wal(WalOp::Settle));
@@ -592,8 +619,8 @@ impl Shard {
         };
         for number in numbers {
             if !self.cold.reads(number) && !self.merge.reads(number) {
-                self.segments.remove(number);
-                self.delete_blob(BlobName { shard: self.config.shard, kind: BlobKind::Segment, number });
+                let slots = self.segments.remove(number);
+                self.delete_segment(number, slots);
             }
         }
     }
@@ -605,6 +632,6 @@ impl Shard {
     }
 
     pub(crate) fn delete_blob(&mut self, name: BlobName) {
-        self.start_blob(BlobUse::Delete, BlobOp::Delete { name });
+        self.start_blob(BlobUse::Delete { slots: Vec::new() }, BlobOp::Delete { name });
     }
 }

@@ -4,7 +4,7 @@
 //! Owns: which parts of the file are read, in which order. Must not know: the layout (`format/v1/segment.rs`), the records.
 
 use crate::format::FormatError;
-use crate::format::v1::head::HEAD_BYTES;
+use crate::format::v1::head::{FileHead, HEAD_BYTES};
 use crate::format::v1::segment::{self, SegmentIndex, Trailer};
 use crate::shard::OpenError;
 use crate::spill::read_blob;
@@ -28,8 +28,8 @@ pub fn load(blobs: &mut dyn Blobs, name: BlobName, length: u64) -> Result<Segmen
     let head = read_blob::read(blobs, name, 0, HEAD_BYTES as u64)?;
     let tail_at = length.saturating_sub(TAIL_BYTES);
     let tail = read_blob::read(blobs, name, tail_at, length - tail_at)?;
-    let trailer = Trailer::decode(&tail[(trailer_at - tail_at) as usize..], name, length);
-    let trailer = segment::check_head(&head, name, trailer).map_err(named)?;
+    FileHead::decode_named(&head, name).map_err(named)?;
+    let trailer = Trailer::decode(&tail[(trailer_at - tail_at) as usize..], name, length).map_err(named)?;
     let (footer_at, footer_bytes) = trailer.footer();
     let footer = match footer_at.checked_sub(tail_at) {
         Some(from) => tail.slice(from as usize..(from + footer_bytes) as usize),

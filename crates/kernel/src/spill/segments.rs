@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 pub struct Segments {
     live: BTreeMap<u64, Live>,
     bytes: u64,
+    lent_slots: u64,
     /// Of all runs that a partition refers to.
     live_bytes: u64,
 }
@@ -28,10 +29,19 @@ struct Live {
 /// What of a segment is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
+    /// Of the data area, and of slots of the log that it keeps from being used again.
     pub data_bytes: u64,
     /// Of runs that a partition refers to (whole, also where a trim has taken some of one).
     pub live_bytes: u64,
     pub live_runs: u64,
+}
+
+fn data_bytes(index: &SegmentIndex) -> u64 {
+    index.data_bytes + index.slot_bytes()
+}
+
+fn stored_bytes(index: &SegmentIndex) -> u64 {
+    index.file_bytes + index.slot_bytes()
 }
 
 impl Segments {
@@ -46,7 +56,8 @@ impl Segments {
     }
 
     pub fn insert(&mut self, index: SegmentIndex) {
-        self.bytes += index.file_bytes;
+        self.bytes += stored_bytes(&index);
+        self.lent_slots += index.slots.len() as u64;
         self.live.insert(index.number, Live { index, runs: 0, run_bytes: 0 });
     }
 
@@ -78,7 +89,7 @@ impl Segments {
     /// Every segment, by number, and what of it is in use.
     pub fn usages(&self) -> impl Iterator<Item = (u64, Usage)> {
         self.live.iter().map(|(number, live)| {
-            let (data_bytes, live_bytes, live_runs) = (live.index.data_bytes, live.run_bytes, live.runs);
+            let (data_bytes, live_bytes, live_runs) = (data_bytes(&live.index), live.run_bytes, live.runs);
             (*number, Usage { data_bytes, live_bytes, live_runs })
         })
     }
@@ -97,27 +108,33 @@ impl Segments {
             .collect()
     }
 
-    /// Takes out what is neither referred to, nor in `listed` (ascending), nor being read.
-    pub fn take_dead(&mut self, listed: &[u64], is_read: impl Fn(u64) -> bool) -> Vec<u64> {
+    /// Takes out what is neither referred to, nor in `listed` (ascending), nor being read: numbers, and the slots of each.
+    pub fn take_dead(&mut self, listed: &[u64], is_read: impl Fn(u64) -> bool) -> Vec<(u64, Vec<u32>)> {
         let mut dead = self.dead(is_read);
         dead.retain(|number| listed.binary_search(number).is_err());
-        dead.iter().for_each(|number| self.remove(*number));
-        dead
+        dead.into_iter().map(|number| (number, self.remove(number))).collect()
     }
 
-    /// Takes out one that nobody refers to.
-    pub fn remove(&mut self, number: u64) {
-        if let Some(live) = self.live.remove(&number) {
-            self.bytes -= live.index.file_bytes;
-        }
+    /// Takes out one that nobody refers to. Tells the slots of the log that it has.
+    pub fn remove(&mut self, number: u64) -> Vec<u32> {
+        let Some(live) = self.live.remove(&number) else { return Vec::new() };
+        self.bytes -= stored_bytes(&live.index);
+        self.lent_slots -= live.index.slots.len() as u64;
+        live.index.slots.iter().map(|lent| lent.slot).collect()
     }
 
     pub fn count(&self) -> u64 {
         self.live.len() as u64
     }
 
+    /// Of their files, and of slots of the log that they keep from being used again.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Slots of the log that they have.
+    pub fn lent_slots(&self) -> u64 {
+        self.lent_slots
     }
 
     /// Of all runs that a partition refers to (whole, also where a trim has taken some of one).
@@ -129,12 +146,12 @@ impl Segments {
     pub fn pinned_by(&self, run: &RunRef) -> u64 {
         let Some(live) = self.live.get(&run.segment) else { return 0 };
         let bytes = live.index.runs.get(run.run as usize).map_or(0, |run| run.bytes);
-        let dead = live.index.data_bytes.saturating_sub(live.run_bytes);
+        let dead = data_bytes(&live.index).saturating_sub(live.run_bytes);
         (u128::from(dead) * u128::from(bytes) / u128::from(live.run_bytes.max(1))) as u64
     }
 
     /// Of segments that no partition refers to: the next checkpoint sets them free.
     pub fn unreferred_bytes(&self) -> u64 {
-        self.live.values().filter(|live| live.runs == 0).map(|live| live.index.file_bytes).sum()
+        self.live.values().filter(|live| live.runs == 0).map(|live| stored_bytes(&live.index)).sum()
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::command::Origin;
 use crate::format::v1::checkpoint::{self, CheckpointState, ObjectKey};
-use crate::format::v1::segment::{SegmentIndex, SegmentWriter};
+use crate::format::v1::segment::{Place, SegmentIndex, SegmentWriter};
 use crate::log::read::{self, BlockRange};
 use crate::spill::compaction::{Keys, Rule};
 use crate::spill::packing;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use model::batch::Header;
 use model::media::{BlobKind, BlobName};
 use model::{Corrupt, Lsn, Offset, PartitionId, ShardEpoch, ShardId};
+use std::collections::BTreeMap;
 
 /// Pure computation to be run off the shard.
 #[derive(Debug)]
@@ -108,10 +109,12 @@ pub struct MergeRange {
     pub piece: usize,
 }
 
-/// What was read of a segment in one go.
+/// What was read of a segment in one go, from one file.
 #[derive(Debug)]
 pub struct MergePiece {
     pub segment: u64,
+    /// Its own file, or a slot of the log.
+    pub file: BlobName,
     pub at: u64,
     pub end: u64,
     pub bytes: Bytes,
@@ -142,6 +145,8 @@ pub struct SegmentPlan {
     pub number: u64,
     /// In any order, a partition at most once. One without batches is left out.
     pub pieces: Vec<PartitionPiece>,
+    /// Batches that stand in slots of the log, and stay there.
+    pub lent: BTreeMap<(PartitionId, Offset), Place>,
 }
 
 /// One partition's part of it.
@@ -212,12 +217,20 @@ fn build_segment(mut plan: SegmentPlan) -> WorkDone {
         let mut rest = piece.batches.as_slice();
         while !rest.is_empty() {
             let (neighbours, after) = rest.split_at(packing::neighbours(rest));
+            rest = after;
+            // A large batch has no neighbour that it is packed with.
+            if let [batch] = neighbours
+                && let Some(place) = plan.lent.get(&(piece.partition, batch.base_offset))
+            {
+                let offsets = (batch.base_offset, batch.base_offset.plus(u64::from(batch.last_delta)));
+                writer.push_lent(piece.partition, &batch.bytes, *place, offsets, batch.max_timestamp_ms);
+                continue;
+            }
             let packed = packing::packed(neighbours);
             for batch in packed.as_ref().map_or(neighbours, std::slice::from_ref) {
                 let last_offset = batch.base_offset.plus(u64::from(batch.last_delta));
                 writer.push(piece.partition, &batch.bytes, batch.base_offset, last_offset, batch.max_timestamp_ms);
             }
-            rest = after;
         }
     }
     let (parts, index) = writer.finish();
@@ -231,7 +244,7 @@ fn merge_copy(copy: MergeCopy) -> MergeCopied {
         if !joined {
             writer.end_run();
         }
-        let name = BlobName { shard, kind: BlobKind::Segment, number: range.segment };
+        let name = range.file(shard);
         let from = (range.at() - pieces[*piece].at) as usize;
         let bytes = pieces[*piece].bytes.slice(from..from + range.bytes() as usize);
         if copy_blocks(&mut writer, name, range, &bytes).is_err() {
@@ -276,10 +289,10 @@ pub(crate) fn whole_batches(name: BlobName, range: &BlockRange, bytes: &Bytes) -
         let end = at + block.bytes as usize;
         let block_bytes = bytes.slice(at..end);
         block.check(name, &block_bytes)?;
-        for batch in read::batches(block.pos, name, &block_bytes) {
+        for batch in read::batches(block.pos(), name, &block_bytes) {
             let (pos, header) = batch?;
             batches.push(Stored {
-                pos: block.pos + pos as u64,
+                pos: block.pos() + pos as u64,
                 bytes: block_bytes.slice(pos..pos + header.bytes),
                 header,
                 block_timestamp_ms: block.max_timestamp_ms,

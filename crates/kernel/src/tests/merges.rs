@@ -3,7 +3,7 @@
 
 use super::system::{Out, System, ctx};
 use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
-use crate::format::v1::segment::PlacedWriter;
+use crate::format::v1::segment::{Place, SegmentWriter};
 use crate::log::read::Walk;
 use crate::reply::Reply;
 use crate::spill::merge::SOURCES_MAX;
@@ -129,50 +129,55 @@ fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it()
     assert!(merges > STEPS as u64 / 2, "{merges}");
 }
 
-/// The same segments, their batches the other way round and among other bytes.
+/// The same segments, their batches in slots, the other way round and among other bytes.
 fn place(system: &mut System) {
     let shard_epoch = system.members[0].shard.epoch();
     for number in files(system) {
         let name = BlobName { shard: ShardId(0), kind: BlobKind::Segment, number };
         let index = system.members[0].shard.segments.index(number).expect("it is live").clone();
-        let Some(file) = system.members[0].blobs.files.get_mut(&name) else { continue };
+        let files = &mut system.members[0].blobs.files;
+        let Some(file) = files.get(&name) else { continue };
         let mut batches = Vec::new();
         for run in &index.runs {
             for block in index.blocks_of(run) {
-                let bytes = Bytes::copy_from_slice(&file[block.pos as usize..block.end() as usize]);
+                let bytes = Bytes::copy_from_slice(&file[block.pos() as usize..block.end() as usize]);
                 for batch in Walk::of(&bytes) {
                     let (pos, header) = batch.unwrap();
                     batches.push((run.partition, header, bytes.slice(pos..pos + header.bytes), 0));
                 }
             }
         }
-        let mut placed = vec![7; 4096];
+        let mut slot = vec![7; 4096];
         for (_, _, bytes, pos) in batches.iter_mut().rev() {
-            *pos = placed.len() as u64;
-            placed.extend_from_slice(bytes);
-            placed.extend_from_slice(&[9; 88]);
+            *pos = slot.len() as u64;
+            slot.extend_from_slice(bytes);
+            slot.extend_from_slice(&[9; 88]);
         }
-        let mut writer = PlacedWriter::new(name, shard_epoch, placed.len() as u64);
+        let mut writer = SegmentWriter::new(name, shard_epoch);
         for (partition, header, bytes, pos) in &batches {
+            let place = Place::in_slot(number as u32, *pos).expect("a place");
             let offsets = (header.base_offset, Offset(header.next_offset().0 - 1));
-            writer.push(*partition, bytes, *pos, offsets, header.max_timestamp_ms);
+            writer.push_lent(*partition, bytes, place, offsets, header.max_timestamp_ms);
         }
-        placed.extend_from_slice(&writer.finish().0);
-        *file = placed;
+        files.insert(name, writer.finish().0.concat());
+        files.insert(BlobName { kind: BlobKind::Slot, ..name }, slot);
     }
 }
 
 #[test]
-fn placed_segments_are_read_and_merged_as_others() {
+fn segments_whose_records_stand_in_slots_are_read_and_merged_as_others() {
     let mut system = with_segments();
     system.crash(0);
     assert_eq!(files(&system), BTreeSet::from([1, 2, 3, 4]));
     place(&mut system);
     system.crash(0);
+    assert_eq!(system.members[0].wal.lent, BTreeSet::from([1, 2, 3, 4]));
     assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
     assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
     checkpoint(&mut system);
     assert!(system.members[0].shard.figures().merges > 0 && files(&system).contains(&2), "{:?}", files(&system));
+    // Small runs are copied, and give their slots back; large ones stay where they are.
+    assert_eq!(system.members[0].wal.lent, BTreeSet::from([2]));
     for _ in 0..2 {
         assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
         assert_eq!(offsets(&mut system, 1, 0), [0, 1]);

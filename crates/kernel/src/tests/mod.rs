@@ -6,6 +6,7 @@ mod counter;
 mod faults;
 mod figures;
 mod leftovers;
+mod lending;
 mod merges;
 mod model_check;
 mod script;

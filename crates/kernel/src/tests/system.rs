@@ -11,7 +11,9 @@ use crate::shard::{Loaded, OpenError, Shard, ShardConfig, ShardMessage};
 use crate::spill::Work;
 use crate::{Catalog, Effect, Reply, invariants};
 use bytes::Bytes;
-use model::media::{BlobDone, BlobName, BlobOp, BlobTag, Blobs, MediaError, WalDone, WalOp, WalOpened};
+use model::media::{
+    BlobDone, BlobKind, BlobName, BlobOp, BlobTag, Blobs, LentSlot, MediaError, WalDone, WalOp, WalOpened,
+};
 use model::{HolderId, Lsn, NamespaceId, Now, ShardEpoch, ShardId, Ticket};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +27,62 @@ pub struct TestWal {
     pub next: Lsn,
     epoch: u32,
     pub settles: u64,
+    /// Frames of a slot; without any nothing is lent.
+    pub frames_a_slot: usize,
+    /// Slots that this life has written, the last of them not for good: frames, and where their bodies stand.
+    slots: BTreeMap<u32, Vec<(Lsn, u64)>>,
+    active: Option<u32>,
+    pub lent: BTreeSet<u32>,
+    /// What was asked for and not answered yet.
+    lends: VecDeque<Lsn>,
+}
+
+impl TestWal {
+    /// Frames also stand in slots, whose bytes are beside the blobs.
+    fn write(&mut self, shard: ShardId, frames: &[(Lsn, Bytes)], blobs: &mut TestBlobs) {
+        for (lsn, body) in frames.iter().filter(|_| self.frames_a_slot > 0) {
+            let is_free = |slot: &u32| !self.slots.contains_key(slot) && !self.lent.contains(slot);
+            let slot = self.active.or_else(|| (0..).find(is_free)).expect("numbers do not end");
+            let held = self.slots.entry(slot).or_default();
+            let file = blobs.files.entry(slot_name(shard, slot)).or_default();
+            if held.is_empty() {
+                *file = vec![0xa5; 4096];
+            }
+            file.extend_from_slice(&[0xa6; 64]);
+            held.push((*lsn, file.len() as u64));
+            file.extend_from_slice(body);
+            self.active = (held.len() < self.frames_a_slot).then_some(slot);
+        }
+    }
+
+    /// Nobody may read what stood in a slot that is the log's again.
+    fn recycle(&mut self, shard: ShardId, slot: u32, blobs: &mut TestBlobs) {
+        self.slots.remove(&slot);
+        if let Some(file) = blobs.files.get_mut(&slot_name(shard, slot)) {
+            file.fill(0xee);
+        }
+    }
+
+    fn trim(&mut self, shard: ShardId, below: Lsn, blobs: &mut TestBlobs) {
+        let is_over = |frames: &[(Lsn, u64)]| frames.last().is_none_or(|(last, _)| *last < below);
+        let over = self.slots.iter().filter(|(slot, frames)| self.active != Some(**slot) && is_over(frames));
+        for slot in over.map(|(slot, _)| *slot).collect::<Vec<_>>() {
+            self.recycle(shard, slot, blobs);
+        }
+    }
+
+    fn lend(&mut self, below: Lsn) -> Vec<LentSlot> {
+        assert!(below <= self.next, "what is lent is durable");
+        let is_whole = |frames: &[(Lsn, u64)]| frames.last().is_some_and(|(last, _)| *last < below);
+        let whole = self.slots.iter().filter(|(slot, frames)| self.active != Some(**slot) && is_whole(frames));
+        let slots: Vec<u32> = whole.map(|(slot, _)| *slot).collect();
+        self.lent.extend(&slots);
+        slots.into_iter().map(|slot| LentSlot { slot, frames: self.slots.remove(&slot).unwrap_or_default() }).collect()
+    }
+}
+
+fn slot_name(shard: ShardId, slot: u32) -> BlobName {
+    BlobName { shard, kind: BlobKind::Slot, number: u64::from(slot) }
 }
 
 /// Blobs in memory. The bytes survive a crash, operations under way do not.
@@ -193,8 +251,15 @@ pub fn ctx(holder: u64) -> Ctx {
     Ctx { principal: Principal::Anonymous, namespace: NamespaceId::DEFAULT, holder: HolderId(holder) }
 }
 
-fn open(config: &ShardConfig, wal: &TestWal, blobs: &mut TestBlobs, now: Now) -> Result<Shard, OpenError> {
+fn open(config: &ShardConfig, wal: &mut TestWal, blobs: &mut TestBlobs, now: Now) -> Result<Shard, OpenError> {
     let loaded = Loaded::load(config, blobs)?;
+    (wal.lent, wal.active) = (loaded.lent_slots(), None);
+    let slots = blobs.files.keys().filter(|name| name.kind == BlobKind::Slot).map(|name| name.number as u32);
+    for slot in slots.collect::<Vec<_>>() {
+        if !wal.lent.contains(&slot) {
+            wal.recycle(config.shard, slot, blobs);
+        }
+    }
     let from = loaded.wal_from();
     let frames = wal.durable.iter().filter(|(lsn, _)| *lsn >= from).cloned().collect();
     let opened = WalOpened { epoch: ShardEpoch(wal.epoch), frames, next: wal.next, copied_forward: 0, torn_at: None };
@@ -211,9 +276,20 @@ impl System {
         let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
         let member = |shard| {
             let config = ShardConfig { shard: ShardId(shard), shard_count, ..config.clone() };
-            let wal = TestWal { durable: VecDeque::new(), staged: VecDeque::new(), next: Lsn(1), epoch: 1, settles: 0 };
+            let mut wal = TestWal {
+                durable: VecDeque::new(),
+                staged: VecDeque::new(),
+                next: Lsn(1),
+                epoch: 1,
+                settles: 0,
+                frames_a_slot: 0,
+                slots: BTreeMap::new(),
+                active: None,
+                lent: BTreeSet::new(),
+                lends: VecDeque::new(),
+            };
             let mut blobs = TestBlobs::default();
-            let shard = open(&config, &wal, &mut blobs, now).expect("an empty shard opens");
+            let shard = open(&config, &mut wal, &mut blobs, now).expect("an empty shard opens");
             Member { shard, wal, blobs, work: VecDeque::new(), config }
         };
         let mut system = System {
@@ -268,12 +344,14 @@ impl System {
                     while member.wal.durable.front().is_some_and(|(lsn, _)| *lsn < below) {
                         member.wal.durable.pop_front();
                     }
+                    member.wal.trim(shard_id, below, &mut member.blobs);
+                }
+                Effect::Wal(WalOp::Lend { below }) => member.wal.lends.push_back(below),
+                Effect::Wal(WalOp::GiveBack { slot }) => {
+                    assert!(member.wal.lent.remove(&slot), "slot {slot} is given back twice");
+                    member.wal.recycle(shard_id, slot, &mut member.blobs);
                 }
                 Effect::Wal(WalOp::Settle) => member.wal.settles += 1,
-                Effect::Wal(WalOp::Lend { .. }) => {
-                    member.shard.handle_wal(self.now, WalDone::Lent { slots: Vec::new() });
-                }
-                Effect::Wal(WalOp::GiveBack { .. }) => {}
                 Effect::Blob(tag, op) => member.blobs.submit(tag, op),
                 Effect::Blocks(tag, read) => member.blobs.submit(tag, read.op()),
                 Effect::Work(work) => member.work.push_back(work),
@@ -293,13 +371,22 @@ impl System {
     pub fn sync(&mut self, count: usize) -> bool {
         let mut any = false;
         for index in 0..self.members.len() {
-            let wal = &mut self.members[index].wal;
+            let Member { shard, wal, .. } = &mut self.members[index];
+            if let Some(below) = wal.lends.pop_front() {
+                let slots = wal.lend(below);
+                shard.handle_wal(self.now, WalDone::Lent { slots });
+                self.drain(index);
+                any = true;
+            }
+            let Member { wal, blobs, config, .. } = &mut self.members[index];
             let count = count.min(wal.staged.len());
             if count == 0 {
                 continue;
             }
             any = true;
-            wal.durable.extend(wal.staged.drain(..count));
+            let frames: Vec<(Lsn, Bytes)> = wal.staged.drain(..count).collect();
+            wal.write(config.shard, &frames, blobs);
+            wal.durable.extend(frames);
             wal.next = Lsn(wal.next.0 + count as u64);
             let through = Lsn(wal.next.0 - 1);
             self.members[index].shard.handle_wal(self.now, WalDone::Durable { through });
@@ -416,13 +503,15 @@ impl System {
             wal.durable.extend(wal.staged.drain(..count));
             wal.next = Lsn(wal.next.0 + count as u64);
             wal.staged.clear();
+            wal.lends.clear();
+            wal.slots.clear();
             wal.epoch += 1;
             lost.insert((ShardId(index as u32), wal.next));
             member.blobs.waiting.clear();
             member.blobs.begun.clear();
             member.blobs.reserve_in_use = false;
             member.work.clear();
-            member.shard = open(&member.config, &member.wal, &mut member.blobs, self.now)?;
+            member.shard = open(&member.config, &mut member.wal, &mut member.blobs, self.now)?;
         }
         for (shard, next) in lost {
             // Frames that are lost are written anew, with other contents.
@@ -440,7 +529,7 @@ impl System {
         wal.next = Lsn(wal.next.0 + staged);
         wal.epoch += 1;
         let mut blobs = TestBlobs { files: member.blobs.files.clone(), ..TestBlobs::default() };
-        let shard = open(&member.config, &wal, &mut blobs, self.now).expect("the same frames open");
+        let shard = open(&member.config, &mut wal, &mut blobs, self.now).expect("the same frames open");
         invariants::shard(&shard).expect("invariants hold after replay");
         shard.state_hash()
     }

@@ -398,9 +398,9 @@ impl<D: Disk> LocalBlobs<D> {
     }
 }
 
-/// The file to read. One of the log is the log's own, by the same name: what has it open is closed for both when another takes its
+/// The file that a blob is. One of the log is the log's own, by the same name: what has it open is closed for both when another takes its
 /// place.
-fn file_of(name: BlobName) -> Option<FileName> {
+pub fn file_of(name: BlobName) -> Option<FileName> {
     match name.kind {
         BlobKind::Segment | BlobKind::Checkpoint => Some(FileName::Blob(name)),
         BlobKind::Slot => Some(FileName::WalSlot { shard: name.shard, slot: u32::try_from(name.number).ok()? }),

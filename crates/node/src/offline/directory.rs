@@ -4,14 +4,18 @@
 //! Owns: the lock, the identity (or what can be told without it), which shards there are. Must not know: what is in the files.
 
 use super::{CannotRun, Finding};
+use bytes::Bytes;
 use kernel::shard::OpenError;
+use kernel::spill::segment_index;
 use media::disk::real::{DirLock, DirLockError, RealDisk};
-use media::disk::{DirName, Disk, FileName, list, read_all};
+use media::disk::{DirName, Disk, DiskError, FileName, list, read_all};
 use media::identity::{self, Identity, IdentityError};
+use media::local::blobs::file_of;
 use media::local::wal::slot::{self, SlotPage};
 use model::ShardId;
 use model::limits::PAGE_BYTES;
-use model::media::{BlobKind, BlobName};
+use model::media::{BlobKind, BlobName, Blobs};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Shards looked for when the identity does not say how many there are.
@@ -110,6 +114,19 @@ pub fn blobs_of(disk: &mut dyn Disk, shard: ShardId, kind: BlobKind) -> Result<V
             _ => None,
         })
         .collect())
+}
+
+/// Bytes of a block, which may stand in a slot of the log.
+pub fn read_block(disk: &mut dyn Disk, file: BlobName, at: u64, bytes: u64) -> Result<Bytes, DiskError> {
+    let file = file_of(file).ok_or(DiskError::Missing)?;
+    read_all(disk, file, at, bytes).map(Bytes::from)
+}
+
+/// Slots that those of these segments have whose index can be read.
+pub fn lent_to(blobs: &mut dyn Blobs, files: &[(BlobName, u64)], listed: &BTreeSet<u64>) -> BTreeSet<u32> {
+    let live = files.iter().filter(|(name, _)| listed.contains(&name.number));
+    let indexes = live.filter_map(|(name, length)| segment_index::load(blobs, *name, *length).ok());
+    indexes.flat_map(|index| index.slots).map(|lent| lent.slot).collect()
 }
 
 /// Where and why, for a file that cannot be opened.

@@ -9,9 +9,8 @@
 //! against the partitions' offsets.
 
 use super::batches::{self, Expected};
-use super::directory::{Directory, blobs_of, place_of};
+use super::directory::{Directory, blobs_of, lent_to, place_of, read_block};
 use super::{CannotRun, Finding, bytes, count};
-use bytes::Bytes;
 use kernel::Catalog;
 use kernel::format::FormatError;
 use kernel::format::v1::checkpoint;
@@ -94,6 +93,9 @@ fn check_shard(directory: &Directory, shard: ShardId, report: &mut FsckReport) -
             None
         }
     };
+    let files = blobs_of(&mut disk, shard, BlobKind::Segment)?;
+    let listed = loaded.iter().flat_map(|loaded| loaded.segments.iter().copied()).collect();
+    let lent = lent_to(&mut blobs, &files, &listed);
     // Without state the log cannot be joined to it; what stands in it is still looked at.
     let from = loaded.as_ref().map_or(model::Lsn(1), |loaded| loaded.lsn.next());
     let question = Question {
@@ -101,7 +103,7 @@ fn check_shard(directory: &Directory, shard: ShardId, report: &mut FsckReport) -
         cluster_id: directory.cluster_id,
         from,
         may_be_new: !directory.made && from == model::Lsn(1),
-        lent: &BTreeSet::new(),
+        lent: &lent,
     };
     let log = match survey(&mut disk, question) {
         Ok(log) => Some(log),
@@ -345,7 +347,12 @@ fn check_blocks(
     for run in &index.runs {
         let blocks = index.blocks_of(run);
         for (at, block) in blocks.iter().enumerate() {
+            if !is_live && block.place.slot().is_some() {
+                // The log may have written over it.
+                continue;
+            }
             report.looked_at.blocks += 1;
+            let file = block.file(name);
             let end = blocks.get(at + 1).map_or(run.last_offset.plus(1), |next| next.first_offset);
             let records = || {
                 let partition = partition_name(state, run.partition);
@@ -358,10 +365,10 @@ fn check_blocks(
                     "none: the file is left over".to_owned()
                 }
             };
-            let block_bytes = match read_all(disk, FileName::Blob(name), block.pos, u64::from(block.bytes)) {
-                Ok(block_bytes) => Bytes::from(block_bytes),
+            let block_bytes = match read_block(disk, file, block.pos(), u64::from(block.bytes)) {
+                Ok(block_bytes) => block_bytes,
                 Err(error) => {
-                    let finding = Finding::damage(name, block.pos, error.to_string(), records());
+                    let finding = Finding::damage(file, block.pos(), error.to_string(), records());
                     report.add(Finding { is_damage: is_live, ..finding });
                     continue;
                 }
@@ -371,7 +378,7 @@ fn check_blocks(
             let walk = batches::walk(&block_bytes, expected);
             report.looked_at.batches += walk.kept.len() as u64;
             for (pos, what) in walk.faults {
-                let finding = Finding::damage(name, block.pos + pos as u64, what, records());
+                let finding = Finding::damage(file, block.pos() + pos as u64, what, records());
                 report.add(Finding { is_damage: is_live, ..finding });
             }
         }
@@ -396,17 +403,17 @@ fn check_runs(
         for (run, file) in own {
             if let Some(before) = before.filter(|before| run.first_offset < *before) {
                 let what = format!("{name} offsets {}..{before} stand in another segment too", run.first_offset);
-                report.add(Finding::damage(file, run.pos, what, "a broker does not start"));
+                report.add(Finding::damage(file, None, what, "a broker does not start"));
             }
             let end = run.last_offset.plus(1);
             if end > partition.tail_start() {
                 let what = format!("{name} goes up to offset {end}, where {} is next", partition.tail_start());
-                report.add(Finding::damage(file, run.pos, what, "a broker does not start"));
+                report.add(Finding::damage(file, None, what, "a broker does not start"));
             }
             let is_compacted = compacted.get(&id).is_some_and(|row| run.first_offset < row.replaced);
             if run.first_offset > covered && !is_compacted {
                 let what = format!("{name} offsets {covered}..{} are in no segment", run.first_offset);
-                report.add(Finding::note(file, run.pos, what, "as after a salvage; readers go on behind them"));
+                report.add(Finding::note(file, None, what, "as after a salvage; readers go on behind them"));
             }
             covered = covered.max(end);
             before = before.max(Some(end));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `polylog inspect FILE`: says what a file of a data directory is and what stands in it.
 //!
-//! Owns: telling the kind by the first bytes (a placed segment by its last), and what is shown of each. Must not know: layouts.
+//! Owns: telling the kind by the first bytes, and what is shown of each. Must not know: layouts.
 //! Any bytes at all are shown or refused; checksums that are wrong are said and what can be read is shown nevertheless.
 
 use super::{CannotRun, bytes, count, thousands};
@@ -51,11 +51,9 @@ pub fn run(path: &Path) -> Result<Inspected, CannotRun> {
     let length = metadata.len();
     let mut source = Source { file: &mut file, length };
     let start = source.read(0, PAGE_BYTES as u64).map_err(cannot)?;
-    let placed = placed_name(&mut source).map_err(cannot)?;
     let mut inspected = match head::kind_of(&start) {
         Some(BlobKind::Segment) => segment(&mut source, &start).map_err(cannot)?,
         Some(BlobKind::Checkpoint) => checkpoint(&mut source).map_err(cannot)?,
-        None if let Some(name) = placed => placed_segment(&mut source, name).map_err(cannot)?,
         None if start.starts_with(b"PLWS") => log_slot(&mut source).map_err(cannot)?,
         None if start.starts_with(b"PLID") => identity(&start),
         None | Some(BlobKind::Slot) => unknown(&start, length),
@@ -136,33 +134,13 @@ fn head_lines(head: &FileHead) -> (String, Value) {
     (text, json)
 }
 
-/// What the trailer of a placed segment says it is: the file has no head of its own.
-fn placed_name(source: &mut Source<'_>) -> std::io::Result<Option<BlobName>> {
-    let tail = source.read(source.length.saturating_sub(HEAD_BYTES as u64), HEAD_BYTES as u64)?;
-    Ok(Trailer::placed_name(&tail))
-}
-
-fn placed_segment(source: &mut Source<'_>, name: BlobName) -> std::io::Result<Inspected> {
-    let text = format!("says it is {name}, and that its batches stand among other bytes (of a log slot)\n");
-    let json = json!({ "name": name.to_string(), "shard": name.shard.0, "number": name.number, "placed": true });
-    segment_body(source, name, text, json)
-}
-
 fn segment(source: &mut Source<'_>, start: &[u8]) -> std::io::Result<Inspected> {
     let head = match FileHead::decode(start) {
         Ok(head) => head,
         Err(error) => return Ok(damaged("segment", error.to_string())),
     };
-    let (text, json) = head_lines(&head);
-    segment_body(source, head.name, text, json)
-}
-
-fn segment_body(
-    source: &mut Source<'_>,
-    name: BlobName,
-    mut text: String,
-    mut json: Value,
-) -> std::io::Result<Inspected> {
+    let name = head.name;
+    let (mut text, mut json) = head_lines(&head);
     let mut is_damaged = false;
     match segment_index(source, name)? {
         Ok(index) => {
@@ -172,18 +150,25 @@ fn segment_body(
                 count(index.runs.len() as u64, "run"),
                 count(index.blocks.len() as u64, "block")
             ));
+            let slots: Vec<String> = index.slots.iter().map(|lent| lent.slot.to_string()).collect();
+            if !slots.is_empty() {
+                text.push_str(&format!("batches in log slots {} besides, which fsck looks at\n", slots.join(", ")));
+            }
             let mut runs = Vec::new();
             let mut rotten = 0u64;
             for run in &index.runs {
                 let mut blocks = Vec::new();
                 let mut rotten_in_run = 0u64;
                 for block in index.blocks_of(run) {
-                    let block_bytes = source.read(block.pos, u64::from(block.bytes))?;
-                    let check = block.check(name, &block_bytes);
+                    let check = match block.place.slot() {
+                        None => block.check(name, &source.read(block.pos(), u64::from(block.bytes))?),
+                        Some(_) => Ok(()),
+                    };
                     rotten_in_run += u64::from(check.is_err());
                     blocks.push(json!({
                         "first_offset": block.first_offset.0,
-                        "at": block.pos,
+                        "slot": block.place.slot(),
+                        "at": block.pos(),
                         "bytes": block.bytes,
                         "max_timestamp_ms": block.max_timestamp_ms,
                         "crc": format!("{:08x}", block.crc),
@@ -222,6 +207,7 @@ fn segment_body(
             text.push_str(&left_out(runs.len()));
             is_damaged |= rotten > 0;
             json["data_bytes"] = json!(index.data_bytes);
+            json["slots"] = json!(index.slots.iter().map(|lent| lent.slot).collect::<Vec<_>>());
             json["rotten_blocks"] = json!(rotten);
             json["runs"] = Value::Array(runs);
         }

@@ -19,7 +19,7 @@
 //! identity that says that the logs are still to be made. The identity comes last: without it no broker takes the directory.
 
 use super::batches::{self, Expected, Kept};
-use super::directory::{Directory, blobs_of, place_of};
+use super::directory::{Directory, blobs_of, lent_to, place_of, read_block};
 use super::fsck::partition_name;
 use super::{CannotRun, Finding, bytes, count, thousands};
 use bytes::Bytes;
@@ -179,7 +179,8 @@ impl OneShard {
             certain_highest = loaded.number.unwrap_or(0);
             certain.extend(loaded.chain);
             let (shard, cluster_id, from) = (self.shard, directory.cluster_id, loaded.lsn.next());
-            let lent = &BTreeSet::new();
+            let files = blobs_of(disk, self.shard, BlobKind::Segment)?;
+            let lent = &lent_to(&mut LocalBlobs::new(directory.disk()?), &files, &self.listed);
             let question = Question { shard, cluster_id, from, may_be_new: !directory.made && from == Lsn(1), lent };
             if let Some(passed) = loaded.passed_over
                 && survey(disk, question).is_ok()
@@ -307,9 +308,7 @@ impl OneShard {
             let index = match segment_index::load(&mut LocalBlobs::new(directory.disk()?), name, length) {
                 Ok(index) => index,
                 Err(_) => {
-                    let mut read = |at: u64, bytes: u64| {
-                        read_all(&mut disk, FileName::Blob(name), at, bytes).ok().map(Bytes::from)
-                    };
+                    let mut read = |file, at, bytes| read_block(&mut disk, file, at, bytes).ok();
                     // What cannot be read here either is reported when its records are looked for.
                     let Ok((index, _)) = salvage_index(name, length, &mut read) else { continue };
                     index
@@ -343,7 +342,10 @@ impl OneShard {
         let dir = DirName::Wal(self.shard);
         self.read_epochs(disk, dir)?;
         let (shard, cluster_id) = (self.shard, directory.cluster_id);
-        let question = Question { shard, cluster_id, from: Lsn(1), may_be_new: true, lent: &BTreeSet::new() };
+        // What stands in these is read as their segments': of a large directory they are the most.
+        let files = blobs_of(disk, self.shard, BlobKind::Segment)?;
+        let lent = &lent_to(&mut LocalBlobs::new(directory.disk()?), &files, &self.listed);
+        let question = Question { shard, cluster_id, from: Lsn(1), may_be_new: true, lent };
         let found = read_for_salvage(disk, question).map_err(|error| CannotRun(error.to_string()))?;
         for note in found.notes {
             let consequence = "no frame that was durable is lost by it, except those named";
@@ -503,8 +505,7 @@ impl OneShard {
             }
             Err(error) => {
                 let (at, why) = place_of(&error);
-                let mut read =
-                    |at: u64, bytes: u64| read_all(disk, FileName::Blob(name), at, bytes).ok().map(Bytes::from);
+                let mut read = |file, at, bytes| read_block(disk, file, at, bytes).ok();
                 let saved = salvage_index(name, length, &mut read);
                 if let Ok((index, false)) = saved {
                     report.findings.push(Finding::note(name, at, why, "undone: nothing of it is lost"));
@@ -529,7 +530,7 @@ impl OneShard {
                         format!("partition {} offsets {}..{}", run.partition, run.first_offset, run.last_offset.0 + 1);
                     report.findings.push(Finding::damage(
                         name,
-                        run.pos,
+                        None,
                         what,
                         "the topic is not known (any more): not saved",
                     ));
@@ -550,7 +551,10 @@ impl OneShard {
                 if end <= partition.start {
                     continue;
                 }
-                let read = read_all(disk, FileName::Blob(name), block.pos, u64::from(block.bytes));
+                let file = block.file(name);
+                let read = read_block(disk, file, block.pos(), u64::from(block.bytes));
+                // What no checkpoint names has no slots any more: the log may have written over them.
+                let is_its = is_listed || block.place.slot().is_none();
                 let walk = match read {
                     Ok(block_bytes) => {
                         let expected = Expected {
@@ -559,21 +563,21 @@ impl OneShard {
                             end,
                             ends_there: at + 1 == blocks.len(),
                         };
-                        batches::walk(&Bytes::from(block_bytes), expected)
+                        batches::walk(&block_bytes, expected)
                     }
                     Err(error) => batches::Walk { faults: vec![(0, error.to_string())], ..batches::Walk::default() },
                 };
-                for (pos, what) in &walk.faults {
+                for (pos, what) in walk.faults.iter().filter(|_| is_its) {
                     let what = format!(
                         "{what} ({} offsets {}..{end})",
                         partition_name(Some(&self.state), run.partition),
                         block.first_offset
                     );
-                    let at = block.pos + *pos as u64;
+                    let at = block.pos() + *pos as u64;
                     report.findings.push(if walk.mended {
-                        Finding::note(name, at, what, "undone: nothing of it is lost")
+                        Finding::note(file, at, what, "undone: nothing of it is lost")
                     } else {
-                        Finding::damage(name, at, what, "its good batches are saved")
+                        Finding::damage(file, at, what, "its good batches are saved")
                     });
                 }
                 if walk.faults.is_empty() || walk.mended {

@@ -702,15 +702,15 @@ fn every_file_is_told_by_its_first_bytes() {
 }
 
 #[test]
-fn a_placed_segment_is_told_by_its_last_bytes() {
+fn a_segment_says_which_of_its_batches_stand_in_the_log() {
     let dir = filled(1);
-    let file = dir.0.join("placed");
-    std::fs::write(&file, include_bytes!("../../../kernel/src/format/v1/testdata/segment_placed.bin")).unwrap();
+    let file = dir.0.join("with_slots");
+    std::fs::write(&file, include_bytes!("../../../kernel/src/format/v1/testdata/segment_slots.bin")).unwrap();
     let shown = inspect::run(&file).unwrap();
     assert_eq!((shown.kind, shown.exit_code()), ("segment", 0), "{}", shown.to_text());
-    assert!(shown.to_text().contains("says it is seg/03/000000000077"), "{}", shown.to_text());
+    assert!(shown.to_text().contains("batches in log slots 7, 40000 besides"), "{}", shown.to_text());
     let mut rotten = std::fs::read(&file).unwrap();
-    rotten[4100] ^= 1;
+    rotten[80] ^= 1;
     std::fs::write(&file, rotten).unwrap();
     let shown = inspect::run(&file).unwrap();
     assert!(shown.exit_code() == 1 && shown.to_text().contains("1 block ROTTEN"), "{}", shown.to_text());

@@ -272,7 +272,7 @@ impl Scrape {
 
     fn shards(&self, page: &mut Page<'_, '_>) -> fmt::Result {
         let per_shard = |figure: ShardFigure| labelled("shard", self.levels.shards.iter().map(figure).enumerate());
-        let levels: [(&str, Of, &str, ShardFigure); 11] = [
+        let levels: [(&str, Of, &str, ShardFigure); 12] = [
             ("topics", Of::Things, "Topics in the shard's catalog", |f| f.topics),
             ("partitions", Of::Things, "Partitions owned", |f| f.partitions),
             ("producers", Of::Things, "Idempotent producers remembered, counted per partition", |f| f.producers),
@@ -286,6 +286,7 @@ impl Scrape {
                 "What of live segments is still needed; the rest is dead and waits for its neighbours",
                 |f| f.segment_live_bytes,
             ),
+            ("lent_slots", Of::Things, "Files of the log in which records of live segments stand", |f| f.lent_slots),
             ("spill_running", Of::Things, "1 while a spill with its checkpoint is under way", |f| {
                 u64::from(f.spill_running)
             }),
@@ -302,7 +303,7 @@ impl Scrape {
         for (name, of, help, figure) in levels {
             page.levels(name, of, help, per_shard(figure))?;
         }
-        let counts: [(&str, Of, &str, ShardFigure); 16] = [
+        let counts: [(&str, Of, &str, ShardFigure); 17] = [
             ("appended_batches", Of::Things, "Batches appended", |f| f.appended_batches),
             ("appended_records", Of::Things, "Records appended", |f| f.appended_records),
             ("appended", Of::Bytes, "Size of batches appended", |f| f.appended_bytes),
@@ -315,6 +316,12 @@ impl Scrape {
                 |f| f.read_ahead_hits,
             ),
             ("spills", Of::Things, "Spills of the memory tail to a segment", |f| f.spills),
+            (
+                "spilled_in_place",
+                Of::Bytes,
+                "Size of batches that a spill left where the log has them, and did not write again",
+                |f| f.spilled_in_place_bytes,
+            ),
             ("spill_failures", Of::Things, "Spills that failed and are tried again", |f| f.spill_failures),
             ("checkpoints", Of::Things, "Checkpoints written", |f| f.checkpoints),
             ("merges", Of::Things, "Merges of segments that took effect", |f| f.merges),

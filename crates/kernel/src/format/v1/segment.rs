@@ -8,8 +8,9 @@
 //!   2. Runs and blocks cover the data area without holes: a run is the next one's start, so positions are not stored.
 //!   3. Every byte of the file is covered by exactly one checksum: head, blocks, sections, table, trailer.
 //!
-//! A *placed* segment (`segment/placed.rs`) is a footer behind bytes that somebody else laid out. Its footer is sorted and checked as any; its
-//! blocks stand where section 3 says, never over one another, and what stands between them is not the segment's.
+//! A block may stand in a slot of the log instead, which was lent for it (`docs/internals/wal.md`): one large batch that is on the medium already,
+//! and need not be written again. Section 3 says which, and where. The data area is what the other blocks are, as ever. Slot-standing blocks are never
+//! over one another; what stands between them is not the segment's, and under none of its checksums.
 //!
 //! Layout (little-endian):
 //! ```text
@@ -25,7 +26,7 @@
 //!                                 from the last offset before, less one varint | last - first offset varint | blocks varint
 //! section 2, blocks, a block each: first offset - that of the block before in its run (the first: nothing) varint
 //!                                 bytes varint | max timestamp - that of the block before, zigzag varint | crc32c u32
-//! section 3, places (with incompatible feature 1, and only then), a block each: position in the file varint
+//! section 3, places (with incompatible feature 1, and only then), a block each: 0, or 1 + the slot varint, then its position there varint
 //! ```
 
 use crate::format::FormatError;
@@ -48,14 +49,14 @@ const SECTION_RUNS: u32 = 1;
 const SECTION_BLOCKS: u32 = 2;
 const SECTION_PLACES: u32 = 3;
 const SECTION_MUST_BE_UNDERSTOOD: u32 = 1;
-/// Incompatible feature of a trailer: the file has no head of its own, and its blocks stand where section 3 says.
-const FEATURE_PLACED: u32 = 1;
+/// Incompatible feature of a trailer: some blocks stand in slots of the log, and section 3 says which.
+const FEATURE_SLOTS: u32 = 1;
 
 /// What is kept in memory of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentIndex {
     pub number: u64,
-    /// Bytes of the data area: record batches, and in a placed segment what stands between them.
+    /// Bytes of the data area: record batches.
     pub data_bytes: u64,
     /// Bytes of the whole file.
     pub file_bytes: u64,
@@ -63,6 +64,16 @@ pub struct SegmentIndex {
     pub runs: Vec<Run>,
     /// All runs' blocks, in the order of the runs.
     pub blocks: Vec<Block>,
+    /// Slots of the log in which some of them stand, ascending.
+    pub slots: Vec<LentBytes>,
+}
+
+/// A slot of the log in which a segment's blocks stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentBytes {
+    pub slot: u32,
+    /// Of the file, up to the end of the last block there: what the segment keeps from being used again.
+    pub bytes: u64,
 }
 
 /// One partition's contiguous piece of a segment.
@@ -72,7 +83,7 @@ pub struct Run {
     pub first_offset: Offset,
     /// Of the last record.
     pub last_offset: Offset,
-    /// Position in the file.
+    /// Of its first block, in the file in which that stands.
     pub pos: u64,
     pub bytes: u64,
     pub max_timestamp_ms: i64,
@@ -85,14 +96,57 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
     pub first_offset: Offset,
-    /// Position in the file.
-    pub pos: u64,
+    pub place: Place,
     pub bytes: u32,
     pub crc: u32,
     pub max_timestamp_ms: i64,
 }
 
+/// Where a block stands: in its segment's data area, or in a slot of the log; and at which byte of that file. One word, because there
+/// may be millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+/// The low bits of a place: 16 TiB are more than a file has. Above them stands 1 + the slot.
+const PLACE_POS_BITS: u32 = 44;
+/// Slots are numbered below this.
+const PLACE_SLOTS_MAX: u32 = (1 << (u64::BITS - PLACE_POS_BITS)) - 1;
+
+impl Place {
+    /// In the segment's own file. `None`: no file is so large.
+    pub fn own(pos: u64) -> Option<Place> {
+        (pos >> PLACE_POS_BITS == 0).then_some(Place(pos))
+    }
+
+    /// In a slot of the log. `None`: none has such a number, or is so large.
+    pub fn in_slot(slot: u32, pos: u64) -> Option<Place> {
+        let Place(pos) = Place::own(pos)?;
+        (slot < PLACE_SLOTS_MAX).then_some(Place((u64::from(slot) + 1) << PLACE_POS_BITS | pos))
+    }
+
+    /// Position in its file.
+    pub fn pos(self) -> u64 {
+        self.0 & ((1 << PLACE_POS_BITS) - 1)
+    }
+
+    /// The slot, if it is in one.
+    pub fn slot(self) -> Option<u32> {
+        ((self.0 >> PLACE_POS_BITS) as u32).checked_sub(1)
+    }
+
+    /// The place so many bytes further on in the same file.
+    fn plus(self, bytes: u32) -> Option<Place> {
+        let end = self.pos().checked_add(u64::from(bytes))?;
+        Place::own(end).map(|Place(pos)| Place(self.0 - self.pos() + pos))
+    }
+}
+
 impl SegmentIndex {
+    /// Bytes of the slots that it keeps from being used again.
+    pub fn slot_bytes(&self) -> u64 {
+        self.slots.iter().map(|lent| lent.bytes).sum()
+    }
+
     /// The runs of a partition, by offset.
     pub fn runs_of(&self, partition: PartitionId) -> &[Run] {
         let from = self.runs.partition_point(|run| run.partition < partition);
@@ -121,10 +175,45 @@ impl SegmentIndex {
     }
 }
 
+/// The slots that blocks stand in, and how far. `None` when two blocks there stand over one another.
+fn slots_of(blocks: &[Block]) -> Option<Vec<LentBytes>> {
+    let mut places: Vec<(Place, u32)> = blocks.iter().map(|block| (block.place, block.bytes)).collect();
+    places.retain(|(place, _)| place.slot().is_some());
+    places.sort_unstable();
+    let mut slots: Vec<LentBytes> = Vec::new();
+    for (place, bytes) in places {
+        let (slot, end) = (place.slot()?, place.pos() + u64::from(bytes));
+        match slots.last_mut().filter(|last| last.slot == slot) {
+            Some(last) if last.bytes > place.pos() => return None,
+            Some(last) => last.bytes = end,
+            None => slots.push(LentBytes { slot, bytes: end }),
+        }
+    }
+    Some(slots)
+}
+
 impl Block {
+    /// Position in the file where it stands.
+    pub fn pos(&self) -> u64 {
+        self.place.pos()
+    }
+
     /// Position of the byte behind it. Blocks that were read or written fit their file, so this does not overflow.
     pub fn end(&self) -> u64 {
-        self.pos + u64::from(self.bytes)
+        self.pos() + u64::from(self.bytes)
+    }
+
+    /// Does it stand right behind `before`?
+    pub fn follows(&self, before: &Block) -> bool {
+        before.place.plus(before.bytes) == Some(self.place)
+    }
+
+    /// The file in which it stands, being a block of the segment `name`.
+    pub fn file(&self, name: BlobName) -> BlobName {
+        match self.place.slot() {
+            Some(slot) => BlobName { shard: name.shard, kind: BlobKind::Slot, number: u64::from(slot) },
+            None => name,
+        }
     }
 
     /// Checks the bytes read for this block of the segment `name`. Only bytes that pass are served.
@@ -141,7 +230,7 @@ impl Block {
             }
             format!("checksum of the block's {} bytes is {found:#010x}, stated {:#010x}", self.bytes, self.crc)
         };
-        Err(Corrupt { name: name.to_string(), at: self.pos, why })
+        Err(Corrupt { name: self.file(name).to_string(), at: self.pos(), why })
     }
 }
 
@@ -182,6 +271,33 @@ impl SegmentWriter {
         last_offset: Offset,
         timestamp_ms: i64,
     ) {
+        self.add(partition, batch, (base_offset, last_offset), timestamp_ms, None);
+    }
+
+    /// The same for one that stands in a slot of the log, and stays there.
+    ///
+    /// # Panics
+    /// As `push`, and when `place` is not in a slot.
+    pub fn push_lent(
+        &mut self,
+        partition: PartitionId,
+        batch: &Bytes,
+        place: Place,
+        offsets: (Offset, Offset),
+        timestamp_ms: i64,
+    ) {
+        assert!(place.slot().is_some(), "a batch in the data area is pushed there");
+        self.add(partition, batch, offsets, timestamp_ms, Some(place));
+    }
+
+    fn add(
+        &mut self,
+        partition: PartitionId,
+        batch: &Bytes,
+        (base_offset, last_offset): (Offset, Offset),
+        timestamp_ms: i64,
+        lent: Option<Place>,
+    ) {
         assert!(!batch.is_empty() && last_offset >= base_offset, "a batch has bytes and records");
         let new_run = match self.index.runs.last() {
             Some(run) if run.partition == partition => {
@@ -195,7 +311,8 @@ impl SegmentWriter {
             None => true,
         };
         self.run_ended = false;
-        let alone = batch.len() >= ALONE_BYTES;
+        let alone = batch.len() >= ALONE_BYTES || lent.is_some();
+        let place = lent.or_else(|| Place::own(self.pos)).expect("no segment is that large");
         let fits = self.block_from.is_some_and(|from| self.staged.len() - from + batch.len() <= BLOCK_BYTES);
         if new_run || alone || !fits {
             self.close_block();
@@ -205,7 +322,7 @@ impl SegmentWriter {
                 partition,
                 first_offset: base_offset,
                 last_offset,
-                pos: self.pos,
+                pos: place.pos(),
                 bytes: 0,
                 max_timestamp_ms: timestamp_ms,
                 block_first: self.index.blocks.len() as u32,
@@ -221,7 +338,7 @@ impl SegmentWriter {
         if opens_block {
             self.index.blocks.push(Block {
                 first_offset: base_offset,
-                pos: self.pos,
+                place,
                 bytes: batch.len() as u32,
                 crc: 0,
                 max_timestamp_ms: timestamp_ms,
@@ -230,11 +347,14 @@ impl SegmentWriter {
             open.bytes += batch.len() as u32;
             open.max_timestamp_ms = open.max_timestamp_ms.max(timestamp_ms);
         }
+        if alone && let Some(block) = self.index.blocks.last_mut() {
+            block.crc = crc::crc32c(batch);
+        }
+        if lent.is_some() {
+            return;
+        }
         self.pos += batch.len() as u64;
         if alone {
-            if let Some(block) = self.index.blocks.last_mut() {
-                block.crc = crc::crc32c(batch);
-            }
             self.flush();
             self.parts.push(batch.clone());
             return;
@@ -266,10 +386,14 @@ impl SegmentWriter {
     }
 
     /// Writes the footer. The parts one after another are the file.
+    ///
+    /// # Panics
+    /// When batches in a slot stand over one another.
     pub fn finish(mut self) -> (Vec<Bytes>, SegmentIndex) {
         self.close_block();
         self.index.data_bytes = self.pos - DATA_START;
-        let footer = encode_footer(&self.head, &self.index, false);
+        self.index.slots = slots_of(&self.index.blocks).expect("batches do not overlap");
+        let footer = encode_footer(&self.head, &self.index);
         self.index.file_bytes = self.pos + footer.len() as u64;
         self.staged.extend_from_slice(&footer);
         self.flush();
@@ -290,7 +414,7 @@ impl SegmentWriter {
     }
 }
 
-fn encode_footer(head: &FileHead, index: &SegmentIndex, is_placed: bool) -> Vec<u8> {
+fn encode_footer(head: &FileHead, index: &SegmentIndex) -> Vec<u8> {
     let mut runs = Vec::with_capacity(index.runs.len() * 8);
     let mut before: Option<&Run> = None;
     for run in &index.runs {
@@ -322,13 +446,20 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex, is_placed: bool) -> Vec<
 
     let sections_at = DATA_START + index.data_bytes;
     let mut places = Vec::new();
-    for block in index.blocks.iter().filter(|_| is_placed) {
-        varint::write_u64(&mut places, block.pos);
+    let has_slots = !index.slots.is_empty();
+    for block in index.blocks.iter().filter(|_| has_slots) {
+        match block.place.slot() {
+            None => varint::write_u64(&mut places, 0),
+            Some(slot) => {
+                varint::write_u64(&mut places, u64::from(slot) + 1);
+                varint::write_u64(&mut places, block.pos());
+            }
+        }
     }
     let mut table = Vec::new();
     let mut out = Vec::with_capacity(runs.len() + blocks.len() + places.len() + 3 * TABLE_ENTRY_BYTES + HEAD_BYTES);
     let sections = [(SECTION_RUNS, &runs), (SECTION_BLOCKS, &blocks), (SECTION_PLACES, &places)];
-    let sections = &sections[..if is_placed { 3 } else { 2 }];
+    let sections = &sections[..if has_slots { 3 } else { 2 }];
     for (tag, section) in sections {
         table.extend_from_slice(&tag.to_le_bytes());
         table.extend_from_slice(&SECTION_MUST_BE_UNDERSTOOD.to_le_bytes());
@@ -340,7 +471,7 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex, is_placed: bool) -> Vec<
     }
     let trailer = Trailer {
         name: head.name,
-        is_placed,
+        has_slots,
         sections: sections.len() as u16,
         sections_at,
         table_at: sections_at + out.len() as u64,
@@ -357,8 +488,8 @@ fn encode_footer(head: &FileHead, index: &SegmentIndex, is_placed: bool) -> Vec<
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
     pub name: BlobName,
-    /// The file has no head of its own: blocks stand where a section says.
-    pub is_placed: bool,
+    /// Some blocks stand in slots of the log.
+    pub has_slots: bool,
     pub sections: u16,
     /// Where the data area ends and the footer begins.
     pub sections_at: u64,
@@ -375,8 +506,8 @@ impl Trailer {
         out[8..10].copy_from_slice(&head.version.to_le_bytes());
         out[10..12].copy_from_slice(&self.sections.to_le_bytes());
         out[12..16].copy_from_slice(&self.name.shard.0.to_le_bytes());
-        let placed = if self.is_placed { FEATURE_PLACED } else { 0 };
-        out[16..20].copy_from_slice(&(head.incompatible | placed).to_le_bytes());
+        let slots = if self.has_slots { FEATURE_SLOTS } else { 0 };
+        out[16..20].copy_from_slice(&(head.incompatible | slots).to_le_bytes());
         out[20..24].copy_from_slice(&head.compatible.to_le_bytes());
         out[24..32].copy_from_slice(&self.name.number.to_le_bytes());
         out[32..40].copy_from_slice(&self.sections_at.to_le_bytes());
@@ -404,9 +535,9 @@ impl Trailer {
         }
         head::check_seal(bytes, at)?;
         let incompatible = head::u32_at(bytes, 16);
-        head::check_version(head::u16_at(bytes, 8), incompatible, FEATURE_PLACED)?;
+        head::check_version(head::u16_at(bytes, 8), incompatible, FEATURE_SLOTS)?;
         let trailer = Trailer {
-            is_placed: incompatible & FEATURE_PLACED != 0,
+            has_slots: incompatible & FEATURE_SLOTS != 0,
             name: BlobName {
                 shard: ShardId(head::u32_at(bytes, 12)),
                 kind: BlobKind::Segment,
@@ -430,17 +561,6 @@ impl Trailer {
             return Err(FormatError::damaged(at, "the trailer's positions do not fit the file"));
         }
         Ok(trailer)
-    }
-
-    /// What a placed segment's last 64 bytes say it is; `None` when they are not those of one.
-    pub fn placed_name(bytes: &[u8]) -> Option<BlobName> {
-        let bytes: &[u8; HEAD_BYTES] = bytes.first_chunk().filter(|bytes| bytes.starts_with(&SEGMENT_MAGIC))?;
-        let is_placed = head::check_seal(bytes, 0).is_ok() && head::u32_at(bytes, 16) & FEATURE_PLACED != 0;
-        is_placed.then_some(BlobName {
-            shard: ShardId(head::u32_at(bytes, 12)),
-            kind: BlobKind::Segment,
-            number: head::u64_at(bytes, 24),
-        })
     }
 
     /// Position and length of what [`decode_footer`] wants.
@@ -512,27 +632,15 @@ pub fn decode_footer(trailer: &Trailer, footer: &[u8], file_bytes: u64) -> Resul
     assemble(trailer, known, file_bytes)
 }
 
-/// What head and trailer of the segment `name` say together: whether it is one, and how to read it. A placed one has no head.
-pub fn check_head(head: &[u8], name: BlobName, trailer: Result<Trailer, FormatError>) -> Result<Trailer, FormatError> {
-    let is_known = head::kind_of(head).is_some();
-    match (FileHead::decode_named(head, name), trailer) {
-        (_, Ok(trailer)) if trailer.is_placed => Ok(trailer),
-        // Where no head is seen there may be none to be seen.
-        (Err(_), Err(error)) if !is_known => Err(error),
-        (Err(error), _) => Err(error),
-        (Ok(_), trailer) => trailer,
-    }
-}
-
 /// A section's bytes and where they stand in the file.
-type Placed<'a> = (u64, &'a [u8]);
+type Standing<'a> = (u64, &'a [u8]);
 
 /// The sections that an index is made of.
 struct Known<'a> {
-    runs: Placed<'a>,
-    blocks: Placed<'a>,
-    /// Of a placed segment.
-    places: Option<Placed<'a>>,
+    runs: Standing<'a>,
+    blocks: Standing<'a>,
+    /// Where blocks stand in slots.
+    places: Option<Standing<'a>>,
 }
 
 /// Finds them. Another one that must be understood was written by a newer version.
@@ -542,7 +650,7 @@ fn known_sections<'a>(trailer: &Trailer, sections: &[(Section, &'a [u8])]) -> Re
         match section.tag {
             SECTION_RUNS => runs = Some((section.at, *body)),
             SECTION_BLOCKS => blocks = Some((section.at, *body)),
-            SECTION_PLACES if trailer.is_placed => places = Some((section.at, *body)),
+            SECTION_PLACES if trailer.has_slots => places = Some((section.at, *body)),
             tag if section.must_be_understood => {
                 return Err(FormatError::Newer { feature: format!("segment section {tag}") });
             }
@@ -550,8 +658,8 @@ fn known_sections<'a>(trailer: &Trailer, sections: &[(Section, &'a [u8])]) -> Re
         }
     }
     let missing = |what: &str| FormatError::damaged(trailer.table_at, what);
-    if trailer.is_placed && places.is_none() {
-        return Err(missing("a placed segment has section 3"));
+    if trailer.has_slots && places.is_none() {
+        return Err(missing("a segment with blocks in slots has section 3"));
     }
     let runs = runs.ok_or_else(|| missing("a segment has sections 1 and 2"))?;
     let blocks = blocks.ok_or_else(|| missing("a segment has sections 1 and 2"))?;
@@ -565,9 +673,9 @@ fn assemble(trailer: &Trailer, known: Known<'_>, file_bytes: u64) -> Result<Segm
         number: trailer.name.number,
         data_bytes: trailer.sections_at - DATA_START,
         file_bytes,
-        runs: Vec::new(),
-        blocks: Vec::new(),
+        ..SegmentIndex::default()
     };
+    // Where the next block of the data area stands.
     let mut pos = DATA_START;
     let mut timestamp_before = 0;
     for _ in 0..trailer.runs {
@@ -576,18 +684,22 @@ fn assemble(trailer: &Trailer, known: Known<'_>, file_bytes: u64) -> Result<Segm
         let mut run = Run { pos, block_first: index.blocks.len() as u32, ..run };
         let mut first_offset = None;
         for number in 0..run.block_count {
-            if let Some((at, bytes)) = &mut places {
-                pos = varint::read_u64(bytes).ok_or_else(|| FormatError::damaged(*at, "a block has no place"))?;
+            let nonsense = |at| FormatError::damaged(at, format!("block {} makes no sense", index.blocks.len()));
+            let lent = match &mut places {
+                Some((at, bytes)) => read_place(bytes).ok_or_else(|| nonsense(*at))?,
+                None => None,
+            };
+            let block = lent
+                .or_else(|| Place::own(pos))
+                .and_then(|place| read_block(&mut block_bytes, &run, first_offset, place, timestamp_before))
+                .filter(|block| lent.is_some() || block.end() <= trailer.sections_at)
+                .ok_or_else(|| nonsense(blocks_at))?;
+            if lent.is_none() {
+                pos = block.end();
             }
             if number == 0 {
-                run.pos = pos;
+                run.pos = block.pos();
             }
-            let block = read_block(&mut block_bytes, &run, first_offset, pos, timestamp_before)
-                .filter(|block| block.pos >= DATA_START && block.end() <= trailer.sections_at)
-                .ok_or_else(|| {
-                    FormatError::damaged(blocks_at, format!("block {} makes no sense", index.blocks.len()))
-                })?;
-            pos = block.end();
             run.bytes += u64::from(block.bytes);
             run.max_timestamp_ms = run.max_timestamp_ms.max(block.max_timestamp_ms);
             (first_offset, timestamp_before) = (Some(block.first_offset), block.max_timestamp_ms);
@@ -596,13 +708,14 @@ fn assemble(trailer: &Trailer, known: Known<'_>, file_bytes: u64) -> Result<Segm
         index.runs.push(run);
     }
     let all_read = run_bytes.is_empty() && block_bytes.is_empty() && index.blocks.len() == trailer.blocks as usize;
-    let fits = match places {
-        Some((_, bytes)) => bytes.is_empty() && placed::is_apart(&index.blocks),
-        None => pos == trailer.sections_at,
-    };
-    if !all_read || !fits {
-        return Err(FormatError::damaged(trailer.sections_at, "runs and blocks do not add up to the data"));
-    }
+    let fits = pos == trailer.sections_at && places.is_none_or(|(_, bytes)| bytes.is_empty());
+    let slots = slots_of(&index.blocks).filter(|_| all_read && fits);
+    index.slots = slots.ok_or_else(|| {
+        FormatError::damaged(
+            trailer.sections_at,
+            "runs and blocks do not add up to the data, or stand over one another",
+        )
+    })?;
     Ok(index)
 }
 
@@ -628,7 +741,21 @@ fn read_run(bytes: &mut &[u8], before: Option<&Run>) -> Option<Run> {
     })
 }
 
-fn read_block(bytes: &mut &[u8], run: &Run, before: Option<Offset>, pos: u64, timestamp_before: i64) -> Option<Block> {
+/// Where a block stands in a slot. `Some(None)`: it is in the data area.
+fn read_place(bytes: &mut &[u8]) -> Option<Option<Place>> {
+    match varint::read_u64(bytes)?.checked_sub(1) {
+        None => Some(None),
+        Some(slot) => Some(Some(Place::in_slot(u32::try_from(slot).ok()?, varint::read_u64(bytes)?)?)),
+    }
+}
+
+fn read_block(
+    bytes: &mut &[u8],
+    run: &Run,
+    before: Option<Offset>,
+    place: Place,
+    timestamp_before: i64,
+) -> Option<Block> {
     let first_offset = match before {
         None => run.first_offset.0,
         Some(before) => before.0.checked_add(varint::read_u64(bytes).filter(|distance| *distance > 0)?)?,
@@ -637,18 +764,16 @@ fn read_block(bytes: &mut &[u8], run: &Run, before: Option<Offset>, pos: u64, ti
         return None;
     }
     let length = varint::read_u32(bytes).filter(|length| *length > 0)?;
-    pos.checked_add(u64::from(length))?;
+    place.plus(length)?;
     let max_timestamp_ms = timestamp_before.wrapping_add(varint::read_i64(bytes)?);
     let (crc, rest) = bytes.split_first_chunk::<4>()?;
     *bytes = rest;
     let first_offset = Offset(first_offset);
-    Some(Block { first_offset, pos, bytes: length, crc: u32::from_le_bytes(*crc), max_timestamp_ms })
+    Some(Block { first_offset, place, bytes: length, crc: u32::from_le_bytes(*crc), max_timestamp_ms })
 }
 
-mod placed;
 mod salvage;
 
-pub use placed::PlacedWriter;
 pub use salvage::salvage_index;
 
 #[cfg(test)]

@@ -37,7 +37,13 @@ fn plan(partitions: &[u64], batches: u64) -> SegmentPlan {
         partition: PartitionId(*partition),
         batches: (0..batches).map(|number| batch(number * 3, 3, 200)).collect(),
     };
-    SegmentPlan { shard: NAME.shard, epoch: ShardEpoch(2), number: 4, pieces: partitions.iter().map(piece).collect() }
+    SegmentPlan {
+        shard: NAME.shard,
+        epoch: ShardEpoch(2),
+        number: 4,
+        pieces: partitions.iter().map(piece).collect(),
+        lent: BTreeMap::new(),
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ use bytes::Bytes;
 use frame::{HEADER_BYTES, Life, PAGE};
 use model::limits::FRAME_BODY_BYTES_MAX;
 use model::media::{LentSlot, MediaError, Wal, WalDone, WalOp};
+use model::planted::{Bug, planted};
 use model::{Corrupt, Lsn, ShardEpoch, ShardId};
 pub use slot::SlotPreparation;
 use std::collections::{BTreeSet, VecDeque};
@@ -368,7 +369,12 @@ impl<D: Disk> LocalWal<D> {
         let below = below.min(self.durable.next());
         self.trimmed_below = self.trimmed_below.max(below);
         for slot in &mut self.slots {
-            if matches!(slot.usage, Usage::Held { last } if last < self.trimmed_below) {
+            let is_over = match slot.usage {
+                Usage::Held { last } => last < self.trimmed_below,
+                Usage::Lent { last } => last < self.trimmed_below && planted(Bug::LentSlotRecycled),
+                Usage::Blank | Usage::Free | Usage::Active => false,
+            };
+            if is_over {
                 slot.usage = Usage::Free;
                 slot.pages = Vec::new();
             }

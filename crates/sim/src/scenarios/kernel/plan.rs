@@ -24,6 +24,7 @@ pub struct Options {
     pub topics: u32,
     pub partitions_max: u64,
     pub records_bits: u64,
+    pub payload_bytes_min: u32,
     pub payload_bits: u64,
     pub gap_bits: u64,
     pub odds: Odds,
@@ -159,6 +160,7 @@ pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
     let settings = Settings {
         shard_count,
         tail_bytes_max,
+        lent_batch_bytes_min: 64 << 10,
         slot_bytes,
         slot_count: slots as u32 + rng.within(1..4) as u32,
         slot_count_max: slots as u32 + 8,
@@ -178,6 +180,7 @@ pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
         topics: rng.within(1..4) as u32,
         partitions_max: rng.pick(&[1, 2, 4]),
         records_bits: rng.pick(&[0, 2, 4]),
+        payload_bytes_min: 0,
         payload_bits: rng.pick(&[6, 9, 11, 13]),
         gap_bits: rng.pick(&[3, 8, 11]),
         odds,
@@ -191,6 +194,8 @@ pub fn draw_options(seed: u64, shard_count: u32) -> (Options, Rng) {
     };
     if Rng::of(seed, 11).percent(4) {
         crowd(&mut options);
+    } else {
+        lending(&mut Rng::of(seed, 6), &mut options);
     }
     (options, rng)
 }
@@ -202,6 +207,20 @@ fn crowd(options: &mut Options) {
     options.operations *= 2;
     (options.records_bits, options.payload_bits) = (0, 13);
     (options.deletes, options.trims) = (true, true);
+}
+
+/// In some runs slots are so small, and batches so large beside them, that the log lends often.
+fn lending(rng: &mut Rng, options: &mut Options) {
+    if !rng.percent(30) {
+        return;
+    }
+    let settings = &mut options.settings;
+    settings.slot_bytes = rng.pick(&[32 << 10, 32 << 10, 64 << 10]);
+    settings.tail_bytes_max = settings.slot_bytes * rng.within(4..7);
+    // A frame takes most of a slot, so a full tail takes many.
+    settings.slot_count_max = 4 * settings.tail_bytes_max.div_ceil(settings.slot_bytes) as u32;
+    settings.lent_batch_bytes_min = rng.pick(&[100, 4_000]);
+    (options.payload_bytes_min, options.records_bits) = (rng.pick(&[3_500, 7_000, 14_000]), 0);
 }
 
 fn declare(rng: &mut Rng, options: &Options, topic: u32) -> Step {
@@ -229,7 +248,7 @@ fn draw_step(rng: &mut Rng, options: &Options) -> Step {
             topic,
             partition,
             records: 1 + rng.magnitude(options.records_bits) as u32,
-            bytes: rng.magnitude(options.payload_bits) as u32,
+            bytes: options.payload_bytes_min + rng.magnitude(options.payload_bits) as u32,
         },
         48..52 => Step::Repeat { producer, topic, partition },
         52..53 if options.floods => Step::Flood { producer, topic, partition },

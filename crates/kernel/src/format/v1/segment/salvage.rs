@@ -5,25 +5,29 @@
 //!
 //! The head repeats what the trailer says, so it is not needed. In trailer, table and sections every single bit is tried until the
 //! checksum is right; the pieces are kept short, so that chance will not do it. The block list can be made again from the batches
-//! themselves, each a block of its own, as long as the run list says whose they are and which offsets they have (and, in a placed
-//! segment, the places where they stand).
+//! themselves, each a block of its own, as long as the run list says whose they are and which offsets they have (and, where batches
+//! stand in slots, the places say where).
 
 use super::*;
 use model::batch::{self, Header};
+use std::collections::VecDeque;
 
 /// A piece beyond this is not tried bit by bit: 8 * 4096 tries hit a 32-bit checksum by chance once in 130,000 times.
 const TRIED_BYTES_MAX: usize = 4096;
 
-/// The index of the segment called `name`, of which `read` gives bytes by position and length. True: the records go on behind what
+/// Gives bytes of a file, by position and length.
+pub type ReadAt<'a> = dyn FnMut(BlobName, u64, u64) -> Option<Bytes> + 'a;
+
+/// The index of the segment called `name`. `read` is asked for its bytes, and for those of slots. True: the records go on behind what
 /// it covers, and cannot be told any more.
 pub fn salvage_index(
     name: BlobName,
     file_bytes: u64,
-    read: &mut dyn FnMut(u64, u64) -> Option<Bytes>,
+    read: &mut ReadAt<'_>,
 ) -> Result<(SegmentIndex, bool), FormatError> {
     let cut = |at: u64| FormatError::damaged(at, "the file cannot be read there");
     let trailer_at = file_bytes.saturating_sub(HEAD_BYTES as u64);
-    let trailer_bytes = read(trailer_at, HEAD_BYTES as u64).ok_or_else(|| cut(trailer_at))?;
+    let trailer_bytes = read(name, trailer_at, HEAD_BYTES as u64).ok_or_else(|| cut(trailer_at))?;
     let trailer = match Trailer::decode(&trailer_bytes, name, file_bytes) {
         Err(error @ FormatError::Damaged { .. }) => {
             flipped(&trailer_bytes).find_map(|bytes| Trailer::decode(&bytes, name, file_bytes).ok()).ok_or(error)?
@@ -31,7 +35,7 @@ pub fn salvage_index(
         decoded => decoded?,
     };
     let (footer_at, footer_bytes) = trailer.footer();
-    let mut footer = read(footer_at, footer_bytes).ok_or_else(|| cut(footer_at))?.to_vec();
+    let mut footer = read(name, footer_at, footer_bytes).ok_or_else(|| cut(footer_at))?.to_vec();
     let table_from = (trailer.table_at - trailer.sections_at) as usize;
     let table = footer.get_mut(table_from..).ok_or_else(|| cut(trailer.table_at))?;
     mend(table, trailer.table_crc);
@@ -55,9 +59,9 @@ pub fn salvage_index(
         whole => return whole.map(|index| (index, false)),
     };
     let good = |tag: u32| good_section(&trailer, &footer, table_from, tag);
-    // Without its places, where a placed segment's batches stand cannot be told.
+    // Without places, which batches stand elsewhere cannot be told.
     let (Some(run_bytes), Some(places)) =
-        (good(SECTION_RUNS), good(SECTION_PLACES).or((!trailer.is_placed).then_some(&[])))
+        (good(SECTION_RUNS), good(SECTION_PLACES).or((!trailer.has_slots).then_some(&[])))
     else {
         return Err(error);
     };
@@ -75,44 +79,66 @@ fn good_section<'a>(trailer: &Trailer, footer: &'a [u8], table_from: usize, tag:
     (crc::crc32c(bytes) == word(24)).then_some(bytes)
 }
 
-/// Makes blocks of the batches that stand in the data area.
+/// Makes blocks of the batches that stand in the data area and in slots.
 fn walk(
     trailer: &Trailer,
     mut run_bytes: &[u8],
     mut places: &[u8],
     file_bytes: u64,
-    read: &mut dyn FnMut(u64, u64) -> Option<Bytes>,
+    read: &mut ReadAt<'_>,
 ) -> Result<(SegmentIndex, bool), FormatError> {
+    let name = trailer.name;
     let data_bytes = trailer.sections_at - DATA_START;
-    let mut index = SegmentIndex { number: trailer.name.number, data_bytes, file_bytes, ..SegmentIndex::default() };
-    let mut pos = DATA_START;
-    while !run_bytes.is_empty() {
+    let mut index = SegmentIndex { number: name.number, data_bytes, file_bytes, ..SegmentIndex::default() };
+    let mut own_pos = DATA_START;
+    let mut is_cut = false;
+    'runs: while !run_bytes.is_empty() {
         let nonsense = || FormatError::damaged(trailer.sections_at, "a run makes no sense");
         let run = read_run(&mut run_bytes, index.runs.last()).ok_or_else(nonsense)?;
-        let mut run = Run { pos, block_first: index.blocks.len() as u32, block_count: 0, ..run };
+        let mut lent = VecDeque::new();
+        for _ in 0..if trailer.has_slots { run.block_count } else { 0 } {
+            lent.extend(read_place(&mut places).ok_or_else(nonsense)?);
+        }
+        // How many batches its blocks of the data area are is not known, only whether there are any.
+        let has_own = run.block_count as usize > lent.len();
+        let mut run = Run { block_first: index.blocks.len() as u32, block_count: 0, ..run };
         let mut next = run.first_offset;
         let end = run.last_offset.0;
         while next.0 <= end {
-            if trailer.is_placed {
-                pos = varint::read_u64(&mut places).filter(|pos| *pos >= DATA_START).ok_or_else(nonsense)?;
-                run.pos = if run.block_count == 0 { pos } else { run.pos };
-            }
-            let batch = next_batch(pos, trailer.sections_at, read).filter(|(header, _)| {
-                header.base_offset >= next
+            let mut fitting = |place: Place, file_end: u64| {
+                let block = Block { first_offset: next, place, bytes: 0, crc: 0, max_timestamp_ms: 0 };
+                let (header, bytes) = next_batch(block.file(name), place.pos(), file_end, read)?;
+                let is_next = header.base_offset >= next
                     && header.next_offset().0 - 1 <= end
-                    && (run.block_count > 0 || header.base_offset == next)
-            });
-            let Some((header, bytes)) = batch else {
+                    && (run.block_count > 0 || header.base_offset == next);
+                is_next.then_some((place, header, bytes))
+            };
+            let in_slot = lent.front().and_then(|place| fitting(*place, u64::MAX));
+            let is_due = in_slot.as_ref().is_some_and(|(_, header, _)| header.base_offset == next);
+            let own = Place::own(own_pos).filter(|_| has_own && !is_due);
+            let own = own.and_then(|place| fitting(place, trailer.sections_at));
+            // Without gaps one of them is what comes next; with gaps it is the lower one.
+            let found = [in_slot, own].into_iter().flatten().min_by_key(|(_, header, _)| header.base_offset);
+            let Some((place, header, bytes)) = found else {
                 // Whose the rest is cannot be told without the block list.
                 run.last_offset = Offset(next.0.saturating_sub(1));
                 if run.block_count > 0 {
                     index.runs.push(run);
                 }
-                return Ok((index, true));
+                is_cut = true;
+                break 'runs;
             };
+            if place.slot().is_some() {
+                lent.pop_front();
+            } else {
+                own_pos += bytes.len() as u64;
+            }
+            if run.block_count == 0 {
+                run.pos = place.pos();
+            }
             index.blocks.push(Block {
                 first_offset: header.base_offset,
-                pos,
+                place,
                 bytes: bytes.len() as u32,
                 crc: crc::crc32c(&bytes),
                 max_timestamp_ms: header.max_timestamp_ms,
@@ -120,22 +146,23 @@ fn walk(
             run.block_count += 1;
             run.bytes += bytes.len() as u64;
             run.max_timestamp_ms = run.max_timestamp_ms.max(header.max_timestamp_ms);
-            pos += bytes.len() as u64;
             next = header.next_offset();
         }
         index.runs.push(run);
     }
-    Ok((index, !trailer.is_placed && pos != trailer.sections_at))
+    let overlap = || FormatError::damaged(trailer.sections_at, "batches stand over one another");
+    index.slots = slots_of(&index.blocks).ok_or_else(overlap)?;
+    Ok((index, is_cut || own_pos != trailer.sections_at))
 }
 
 /// The batch at `pos`, if its own checksum is right.
-fn next_batch(pos: u64, end: u64, read: &mut dyn FnMut(u64, u64) -> Option<Bytes>) -> Option<(Header, Bytes)> {
-    let header = Header::read(&read(pos, batch::HEADER_BYTES as u64)?)?;
+fn next_batch(file: BlobName, pos: u64, end: u64, read: &mut ReadAt<'_>) -> Option<(Header, Bytes)> {
+    let header = Header::read(&read(file, pos, batch::HEADER_BYTES as u64)?)?;
     let fits = header.bytes >= batch::HEADER_BYTES
         && pos.checked_add(header.bytes as u64).is_some_and(|batch_end| batch_end <= end)
         && header.last_offset_delta >= 0;
     // Below the bound no sum of an offset and a count overflows.
-    let bytes = read(pos, header.bytes as u64).filter(|_| fits && header.base_offset.0 <= i64::MAX as u64)?;
+    let bytes = read(file, pos, header.bytes as u64).filter(|_| fits && header.base_offset.0 <= i64::MAX as u64)?;
     let good = bytes.len() == header.bytes && crc::crc32c(&bytes[batch::CRC_START..]) == header.crc;
     good.then_some((header, bytes))
 }

@@ -32,8 +32,8 @@ fn write(pieces: &[Piece]) -> (Vec<u8>, SegmentIndex) {
 /// What `spill::segment_index::load` does, on bytes in memory.
 fn read(file: &[u8], name: BlobName) -> Result<SegmentIndex, FormatError> {
     let length = file.len() as u64;
-    let trailer = Trailer::decode(&file[file.len() - HEAD_BYTES.min(file.len())..], name, length);
-    let trailer = check_head(file, name, trailer)?;
+    FileHead::decode_named(file, name)?;
+    let trailer = Trailer::decode(&file[file.len() - HEAD_BYTES.min(file.len())..], name, length)?;
     let (at, bytes) = trailer.footer();
     decode_footer(&trailer, &file[at as usize..(at + bytes) as usize], length)
 }
@@ -99,7 +99,7 @@ proptest! {
             prop_assert_eq!(run.max_timestamp_ms, own.iter().map(|piece| piece.timestamp_ms).max().unwrap());
             let mut at = run.pos;
             for block in index.blocks_of(run) {
-                prop_assert_eq!(block.pos, at);
+                prop_assert_eq!(block.pos(), at);
                 let bytes = &file[at as usize..][..block.bytes as usize];
                 prop_assert_eq!(block.check(NAME, bytes), Ok(()));
                 prop_assert!(block.bytes as usize <= BLOCK_BYTES
@@ -155,7 +155,7 @@ fn with_sections(sections: &[(u32, u32, &[u8])], runs: u32, blocks: u32, data: &
     }
     let trailer = Trailer {
         name: NAME,
-        is_placed: false,
+        has_slots: sections.len() > 2 && sections[2].0 == SECTION_PLACES,
         sections: sections.len() as u16,
         sections_at,
         table_at: file.len() as u64,
@@ -182,9 +182,11 @@ fn every_flipped_bit_is_seen() {
                 let bad: Vec<&Block> = index
                     .blocks
                     .iter()
-                    .filter(|block| block.check(NAME, &flipped[block.pos as usize..][..block.bytes as usize]).is_err())
+                    .filter(|block| {
+                        block.check(NAME, &flipped[block.pos() as usize..][..block.bytes as usize]).is_err()
+                    })
                     .collect();
-                assert!(matches!(bad.as_slice(), [block] if block.pos as usize <= at), "byte {at} bit {bit}");
+                assert!(matches!(bad.as_slice(), [block] if block.pos() as usize <= at), "byte {at} bit {bit}");
             } else {
                 assert!(matches!(read, Err(FormatError::Damaged { .. })), "byte {at} bit {bit}: {read:?}");
             }
@@ -216,8 +218,9 @@ fn one_flipped_bit_around_the_data_costs_nothing() {
     let (file, index) = write(&pieces);
     assert!(index.blocks.len() < pieces.len() && index.runs.len() == 3);
     let saved = |file: &[u8]| {
-        let read =
-            &mut |at: u64, bytes: u64| file.get(at as usize..)?.get(..bytes as usize).map(Bytes::copy_from_slice);
+        let read = &mut |_: BlobName, at: u64, bytes: u64| {
+            file.get(at as usize..)?.get(..bytes as usize).map(Bytes::copy_from_slice)
+        };
         salvage_index(NAME, file.len() as u64, read)
     };
     assert_eq!(saved(&file), Ok((index.clone(), false)));
@@ -242,7 +245,7 @@ fn one_flipped_bit_around_the_data_costs_nothing() {
     };
     assert_eq!(bounds(&remade), bounds(&index));
     // And a batch besides: what stands before it is saved.
-    rotten[index.blocks[2].pos as usize + 70] ^= 1;
+    rotten[index.blocks[2].pos() as usize + 70] ^= 1;
     let (remade, more) = saved(&rotten).unwrap();
     assert!(more && remade.blocks.len() < pieces.len(), "{remade:?}");
     // The run list: nothing tells whose the batches are.
@@ -361,82 +364,132 @@ fn the_bytes_of_version_1_stay() {
     assert_eq!(file, FIXTURE);
 }
 
-/// Bytes between the batches, and before them, that are none of the segment's.
+/// Bytes between the batches of a slot, and before them, that are none of the segment's.
 const BETWEEN: usize = 88;
 
-/// The pieces as somebody else may have written them: the last first, with other bytes around them.
-fn write_placed(pieces: &[Piece]) -> (Vec<u8>, SegmentIndex) {
-    let mut file = vec![0x5a; 4096];
-    let mut places = Vec::new();
-    for piece in pieces.iter().rev() {
-        places.push(file.len() as u64);
+/// Two slots of the log by number.
+type Slots = std::collections::BTreeMap<u32, Vec<u8>>;
+
+/// Every third piece is written to the data area, the others stand in two slots: the last first, with other bytes around them.
+fn write_lent(pieces: &[Piece]) -> (Vec<u8>, Slots, SegmentIndex) {
+    let mut slots = Slots::new();
+    let mut places = vec![None; pieces.len()];
+    for (number, piece) in pieces.iter().enumerate().rev().filter(|(number, _)| number % 3 != 1) {
+        let slot = if number % 3 == 0 { 7 } else { 40_000 };
+        let file = slots.entry(slot).or_insert_with(|| vec![0x5a; 4096]);
+        places[number] = Place::in_slot(slot, file.len() as u64);
         file.extend_from_slice(&piece.bytes);
         file.extend_from_slice(&[0xa5; BETWEEN]);
     }
-    let mut writer = PlacedWriter::new(NAME, EPOCH, file.len() as u64);
-    for (piece, pos) in pieces.iter().zip(places.into_iter().rev()) {
-        let offsets = (Offset(piece.base), Offset(piece.last));
-        writer.push(PartitionId(piece.partition), &piece.bytes, pos, offsets, piece.timestamp_ms);
+    let mut writer = SegmentWriter::new(NAME, EPOCH);
+    for (piece, place) in pieces.iter().zip(places) {
+        let (partition, base, last) = (PartitionId(piece.partition), Offset(piece.base), Offset(piece.last));
+        match place {
+            Some(place) => writer.push_lent(partition, &piece.bytes, place, (base, last), piece.timestamp_ms),
+            None => writer.push(partition, &piece.bytes, base, last, piece.timestamp_ms),
+        }
     }
-    let (footer, index) = writer.finish();
-    file.extend_from_slice(&footer);
-    (file, index)
+    let (parts, index) = writer.finish();
+    (parts.concat(), slots, index)
+}
+
+/// The bytes of a block, wherever it stands.
+fn bytes_of<'a>(file: &'a [u8], slots: &'a Slots, block: &Block) -> &'a [u8] {
+    let file = block.place.slot().map_or(file, |slot| &slots[&slot]);
+    &file[block.pos() as usize..block.end() as usize]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_placed_segment_is_read_back_wherever_its_batches_stand(pieces in pieces()) {
-        let (file, index) = write_placed(&pieces);
+    fn a_segment_is_read_back_wherever_its_batches_stand(pieces in pieces()) {
+        let (file, slots, index) = write_lent(&pieces);
         prop_assert_eq!(read(&file, NAME), Ok(index.clone()));
         prop_assert_eq!(index.file_bytes, file.len() as u64);
-        prop_assert_eq!(index.blocks.len(), pieces.len());
-        for (piece, block) in pieces.iter().zip(&index.blocks) {
-            prop_assert_eq!(block.first_offset.0, piece.base);
-            prop_assert_eq!(&file[block.pos as usize..block.end() as usize], piece.bytes.as_ref());
-            prop_assert_eq!(block.check(NAME, &piece.bytes), Ok(()));
+        let own: u64 = pieces.iter().skip(1).step_by(3).map(|piece| piece.bytes.len() as u64).sum();
+        prop_assert_eq!(index.data_bytes, own);
+        for lent in &index.slots {
+            prop_assert_eq!(lent.bytes, (slots[&lent.slot].len() - BETWEEN) as u64);
         }
+        prop_assert_eq!(index.slots.len(), slots.len());
+        let mut stored = Vec::new();
         for run in &index.runs {
             let blocks = index.blocks_of(run);
-            prop_assert_eq!(run.pos, blocks[0].pos);
+            prop_assert_eq!(run.pos, blocks[0].pos());
             prop_assert_eq!(run.bytes, blocks.iter().map(|block| u64::from(block.bytes)).sum::<u64>());
+            for block in blocks {
+                let bytes = bytes_of(&file, &slots, block);
+                prop_assert_eq!(block.check(NAME, bytes), Ok(()));
+                stored.extend_from_slice(bytes);
+            }
         }
+        // As if all of it stood in the data area.
+        let whole = pieces.iter().map(|piece| piece.bytes.as_ref()).collect::<Vec<_>>().concat();
+        prop_assert!(stored == whole);
+    }
+
+    #[test]
+    fn any_places_give_an_index_or_an_error(noise in proptest::collection::vec(any::<u8>(), 0..200), blocks in 0..9u32) {
+        let third = noise.len() / 3;
+        let (first, rest) = noise.split_at(third);
+        let (second, places) = rest.split_at(third);
+        let sections = [(SECTION_RUNS, 1, first), (SECTION_BLOCKS, 1, second), (SECTION_PLACES, 1, places)];
+        let _ = read(&with_sections(&sections, 2, blocks, &[7; 500]), NAME);
     }
 }
 
 #[test]
-fn every_flipped_bit_of_a_placed_segment_that_matters_is_seen() {
-    let (file, index) = write_placed(&small());
+fn a_place_says_which_file_and_where() {
+    for (slot, pos) in [(None, 0), (None, 1 << 43), (Some(0), 64), (Some(1_048_574), (1 << 44) - 1)] {
+        let place = slot.map_or(Place::own(pos), |slot| Place::in_slot(slot, pos)).unwrap();
+        assert_eq!((place.slot(), place.pos()), (slot, pos));
+    }
+    assert_eq!((Place::own(1 << 44), Place::in_slot(0, 1 << 44), Place::in_slot(1_048_575, 0)), (None, None, None));
+    assert_eq!(size_of::<Block>(), 32);
+}
+
+#[test]
+fn every_flipped_bit_of_a_segment_and_its_slots_that_matters_is_seen() {
+    let (file, slots, index) = write_lent(&small());
     let data_end = (DATA_START + index.data_bytes) as usize;
-    let owner = |at: usize| index.blocks.iter().find(|block| (block.pos..block.end()).contains(&(at as u64)));
     let mut flipped = file.clone();
-    for at in (0..file.len()).filter(|at| *at % 16 == 0 || *at >= data_end) {
-        let bit = 1 << (at / 16 % 8);
+    for at in 0..file.len() {
+        let bit = 1 << (at % 8);
         flipped[at] ^= bit;
         let read = read(&flipped, NAME);
-        if at < data_end {
-            assert_eq!(read.as_ref(), Ok(&index), "only the footer is looked at: byte {at}");
-            let bad: Vec<&Block> = index
-                .blocks
-                .iter()
-                .filter(|block| block.check(NAME, &flipped[block.pos as usize..block.end() as usize]).is_err())
-                .collect();
-            assert_eq!(bad, owner(at).into_iter().collect::<Vec<_>>(), "byte {at}");
+        if (HEAD_BYTES..data_end).contains(&at) {
+            assert_eq!(read.as_ref(), Ok(&index), "records are not looked at: byte {at}");
+            let bad = index.blocks.iter().filter(|block| block.check(NAME, bytes_of(&flipped, &slots, block)).is_err());
+            assert_eq!(bad.count(), 1, "byte {at}");
         } else {
             assert!(matches!(read, Err(FormatError::Damaged { .. })), "byte {at}: {read:?}");
         }
         flipped[at] ^= bit;
     }
+    for (slot, bytes) in &slots {
+        for at in (0..bytes.len()).step_by(7) {
+            let mut rotten = slots.clone();
+            rotten.get_mut(slot).unwrap()[at] ^= 1 << (at % 8);
+            let is_its =
+                |block: &&Block| block.place.slot() == Some(*slot) && (block.pos()..block.end()).contains(&(at as u64));
+            for block in &index.blocks {
+                let checked = block.check(NAME, bytes_of(&file, &rotten, block));
+                let named = checked.map_err(|corrupt| (corrupt.name, corrupt.at));
+                let expected = Some(block).filter(is_its).map(|block| (format!("wal/03/{slot:04}"), block.pos()));
+                assert_eq!(named, expected.map_or(Ok(()), Err), "slot {slot} byte {at}");
+            }
+        }
+    }
 }
 
 #[test]
-fn a_placed_segment_whose_blocks_overlap_or_leave_the_area_is_refused() {
+fn a_segment_whose_blocks_stand_over_one_another_is_refused() {
     let mut section_runs = Vec::new();
     for value in [4, 0, 9, 2] {
         varint::write_u64(&mut section_runs, value);
     }
-    let refused = |places: [u64; 2]| {
+    let refused = |places: &[u64], data: usize| {
         let mut section_blocks = Vec::new();
         for distance in [None, Some(5)] {
             distance.into_iter().for_each(|distance| varint::write_u64(&mut section_blocks, distance));
@@ -448,27 +501,37 @@ fn a_placed_segment_whose_blocks_overlap_or_leave_the_area_is_refused() {
         places.iter().for_each(|place| varint::write_u64(&mut section_places, *place));
         let sections = [(SECTION_RUNS, 1, &section_runs[..]), (SECTION_BLOCKS, 1, &section_blocks)];
         let sections = [sections[0], sections[1], (SECTION_PLACES, 1, &section_places)];
-        let mut file = with_sections(&sections, 1, 2, &[7; 1_000]);
-        let at = file.len() - HEAD_BYTES;
-        file[at + 16] |= FEATURE_PLACED as u8;
-        let crc = crc::crc32c(&file[at..at + HEAD_BYTES - 4]);
-        file[at + HEAD_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
-        read(&file, NAME).map(|index| index.blocks.len())
+        read(&with_sections(&sections, 1, 2, &vec![7; data]), NAME).map(|index| index.blocks.len())
     };
-    assert_eq!(refused([64, 164]), Ok(2));
-    assert_eq!(refused([700, 500]), Ok(2));
-    for places in [[64, 163], [500, 401], [63, 300], [300, 965], [300, u64::MAX - 50]] {
-        assert!(matches!(refused(places), Err(FormatError::Damaged { .. })), "{places:?}");
+    assert_eq!(refused(&[1, 64, 1, 164], 0), Ok(2));
+    assert_eq!(refused(&[1, 700, 1, 500], 0), Ok(2));
+    assert_eq!(refused(&[1, 64, 2, 64], 0), Ok(2), "they are of two slots");
+    assert_eq!(refused(&[0, 1, 64], 100), Ok(2));
+    let too_large = [1 << 20, 64, 1, 64];
+    let damaged: [(&[u64], usize); 8] = [
+        (&[1, 64, 1, 163], 0),
+        (&[1, 500, 1, 401], 0),
+        (&[1, 300, 1, (1 << 44) - 50], 0),
+        (&[1, 300, 1, u64::MAX], 0),
+        (&[0, 1, 64], 99),
+        (&[0, 1, 64], 200),
+        (&[1, 64, 1, 164, 0], 0),
+        (&too_large, 0),
+    ];
+    for (places, data) in damaged {
+        assert!(matches!(refused(places, data), Err(FormatError::Damaged { .. })), "{places:?}");
     }
 }
 
 #[test]
-fn one_flipped_bit_around_a_placed_segments_batches_costs_nothing() {
+fn one_flipped_bit_around_a_segment_with_slots_costs_nothing() {
     let pieces = batches();
-    let (file, index) = write_placed(&pieces);
+    let (file, slots, index) = write_lent(&pieces);
     let saved = |file: &[u8]| {
-        let read =
-            &mut |at: u64, bytes: u64| file.get(at as usize..)?.get(..bytes as usize).map(Bytes::copy_from_slice);
+        let read = &mut |name: BlobName, at: u64, bytes: u64| {
+            let file = if name.kind == BlobKind::Slot { slots.get(&(name.number as u32))? } else { file };
+            file.get(at as usize..)?.get(..bytes as usize).map(Bytes::copy_from_slice)
+        };
         salvage_index(NAME, file.len() as u64, read)
     };
     let data_end = (DATA_START + index.data_bytes) as usize;
@@ -494,28 +557,24 @@ fn one_flipped_bit_around_a_placed_segments_batches_costs_nothing() {
 }
 
 #[test]
-fn a_placed_segment_under_another_name_or_cut_or_grown_is_refused() {
-    let (file, _) = write_placed(&small());
-    let other = BlobName { number: 78, ..NAME };
-    assert_eq!(
-        read(&file, other),
-        Err(FormatError::damaged(file.len() as u64 - 64, "the trailer says it is seg/03/000000000077"))
-    );
-    assert_eq!(Trailer::placed_name(&file[file.len() - HEAD_BYTES..]), Some(NAME));
-    let cuts = (file.len() - 2_000..file.len()).map(|length| file[..length].to_vec());
-    for file in cuts.chain([[file.as_slice(), &[0; 64]].concat()]) {
-        assert!(matches!(read(&file, NAME), Err(FormatError::Damaged { .. })), "{} bytes", file.len());
+#[should_panic = "batches do not overlap"]
+fn batches_over_one_another_are_never_referred_to() {
+    let mut writer = SegmentWriter::new(NAME, EPOCH);
+    for (offset, pos) in [(0, 5_000), (1, 5_060)] {
+        let place = Place::in_slot(3, pos).unwrap();
+        writer.push_lent(PartitionId(1), &piece(1, offset, 1, 0, 61).bytes, place, (Offset(offset), Offset(offset)), 0);
     }
+    writer.finish();
 }
 
-/// Made when placed segments came; never edited.
-const PLACED_FIXTURE: &[u8] = include_bytes!("../testdata/segment_placed.bin");
+/// Made when slots came; never edited.
+const SLOTS_FIXTURE: &[u8] = include_bytes!("../testdata/segment_slots.bin");
 
 #[test]
-fn the_bytes_of_a_placed_segment_stay() {
+fn the_bytes_of_a_segment_with_slots_stay() {
     let mut pieces = small();
     pieces.remove(2);
-    let (file, index) = write_placed(&pieces);
-    assert_eq!(read(PLACED_FIXTURE, NAME), Ok(index));
-    assert_eq!(file, PLACED_FIXTURE);
+    let (file, _, index) = write_lent(&pieces);
+    assert_eq!(read(SLOTS_FIXTURE, NAME), Ok(index));
+    assert_eq!(file, SLOTS_FIXTURE);
 }
