@@ -146,6 +146,9 @@ pub struct SlotPreparation {
     header: SlotHeader,
     how: How,
     filled: u64,
+    /// Its name is durable: the directory was synced when the log was opened, or when an earlier preparation was at its end. Such a
+    /// file is never removed, so there is no moment at which a slot is missing among its neighbours.
+    named: bool,
     stage: Stage,
 }
 
@@ -179,7 +182,8 @@ impl SlotPreparation {
     /// Prepares `header.slot` up to `header.slot_bytes`; the file exists already up to `exists_to`, if it is there at all.
     pub(super) fn new(header: SlotHeader, exists_to: Option<u64>, how: How) -> SlotPreparation {
         let header = SlotHeader { life: Life::NONE, base: Lsn(0), copies_through: Lsn(0), previous_crc: 0, ..header };
-        let mut preparation = SlotPreparation { header, how, filled: exists_to.unwrap_or(0), stage: Stage::Create };
+        let (filled, named) = (exists_to.unwrap_or(0), exists_to.is_some());
+        let mut preparation = SlotPreparation { header, how, filled, named, stage: Stage::Create };
         match how {
             How::CutDown => {
                 preparation.header.slot_bytes = CUT_BYTES;
@@ -292,6 +296,7 @@ impl SlotPreparation {
             Stage::SyncFill => Stage::Header,
             Stage::Header => Stage::SyncHeader,
             Stage::SyncHeader if self.how == How::CutDown => Stage::Rename,
+            Stage::SyncHeader if self.named => Stage::Ready,
             Stage::SyncHeader | Stage::Rename => Stage::SyncDir,
             Stage::SyncDir | Stage::Ready => Stage::Ready,
         };
@@ -430,6 +435,32 @@ mod tests {
         disk.cut_power(|_| 0);
         let bytes = disk.bytes(preparation.file()).unwrap();
         assert!(matches!(decode(&bytes), SlotPage::Header(header, _) if header.life == Life::NONE));
+    }
+
+    #[test]
+    fn a_slot_that_grows_keeps_its_name_whatever_fails() {
+        let disk = TestDisk::new();
+        let header = SlotHeader { slot_bytes: STEP_BYTES, ..header() };
+        let mut made = SlotPreparation::new(header, None, How::Fill);
+        while made.step(&mut disk.clone()) != Ok(true) {}
+        let header = SlotHeader { slot_bytes: 2 * STEP_BYTES, ..header };
+        let mut grown = SlotPreparation::new(header, Some(STEP_BYTES), How::Fill);
+        let mut syncs = 0;
+        disk.fail(move |op| {
+            assert!(!matches!(op, DiskOp::Remove { .. }), "later slots stand behind this one");
+            syncs += u32::from(matches!(op, DiskOp::Sync { .. }));
+            let fails = matches!(op, DiskOp::SyncDir { .. }) || matches!(op, DiskOp::Sync { .. }) && syncs < 3;
+            fails.then(|| DiskError::Io("input/output error".into()))
+        });
+        for _ in 0..20 {
+            if grown.step(&mut disk.clone()) == Ok(true) {
+                break;
+            }
+        }
+        assert!(grown.ready());
+        disk.heal();
+        disk.cut_power(|_| 0);
+        assert_eq!(disk.bytes(grown.file()).unwrap().len() as u64, 2 * STEP_BYTES);
     }
 
     #[test]
