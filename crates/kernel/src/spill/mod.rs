@@ -438,7 +438,7 @@ impl Shard {
                 self.give_back_merged();
                 self.delete_leftovers();
                 self.let_dead_go();
-                if self.use_reserve() {
+                if self.use_reserve(now) {
                     return self.spill_retry();
                 }
             }

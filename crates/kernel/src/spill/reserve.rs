@@ -69,9 +69,10 @@ fn dead_bytes(usage: &Usage) -> u64 {
 }
 
 impl Shard {
-    /// A tail that was full when the process ended, an eighth of notes on top, and a little to copy with. At most times a spill is half a tail.
+    /// A tail that was full when the process ended, an eighth of notes on top, and what is alive in a segment of half a tail, of which that
+    /// much is left: less, and after such a spill nothing can be copied. At most times a spill is half a tail.
     fn reserve_bytes(&self) -> u64 {
-        self.config.tail_bytes_max / 4 * 5
+        self.config.tail_bytes_max / 2 * 3
     }
 
     /// What a merge may copy.
@@ -106,9 +107,9 @@ impl Shard {
             Ok(()) => (reserve.is, reserve.copy_bits) = (Is::Whole, 0),
             Err(MediaError::NoSpace { .. }) => {
                 if reserve.is != Is::InUse {
-                    self.begin_use();
+                    return self.begin_use(now);
                 }
-                self.spill.reserve.look = true;
+                reserve.look = true;
                 self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::ReserveRetry);
             }
             Err(_) if reserve.is == Is::InUse => {
@@ -121,16 +122,18 @@ impl Shard {
     pub(crate) fn reserve_retry(&mut self, now: Now) {
         self.look_after_reserve();
         if self.spill.reserve.is_in_use() && !self.spill.reserve.asked {
-            // Something is under way. It asks when it ends well.
+            // Something is under way. It asks when it ends well; when it does not, nothing else would.
             self.spill.reserve.look = true;
             self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::ReserveRetry);
         }
     }
 
-    fn begin_use(&mut self) {
+    /// From now on until it is whole it is asked for every `RETRY_MS`, or has been.
+    fn begin_use(&mut self, now: Now) {
         self.spill.reserve.is = Is::InUse;
         self.spill.reserve.look = true;
         self.figures.reserve_uses += 1;
+        self.timers.set(now.mono_us_after_ms(RETRY_MS), Timer::ReserveRetry);
         self.start_blob(BlobUse::UseReserve, BlobOp::UseReserve { shard: self.config.shard });
     }
 
@@ -138,7 +141,7 @@ impl Shard {
     ///
     /// What comes back may be less than the spill adds. Then publishes, which a full tail would refuse as well, are refused until more is dead, or
     /// space comes: but from then on all that dies lies in segments, and comes back without another spill.
-    pub(super) fn use_reserve(&mut self) -> bool {
+    pub(super) fn use_reserve(&mut self, now: Now) -> bool {
         if self.spill.reserve.is != Is::Whole || self.spill.gone.is_some() {
             return false;
         }
@@ -146,7 +149,7 @@ impl Shard {
         if dead + self.spill_dead_bytes() < 4 * self.gain_bytes_min() {
             return false;
         }
-        self.begin_use();
+        self.begin_use(now);
         true
     }
 
