@@ -19,6 +19,7 @@ use media::local::blobs::LocalBlobs;
 use media::local::wal::{LocalWal, SlotPreparation, WalOptions};
 use media::memory::{MemoryMedia, MemoryWal};
 use model::ids::base64_url;
+use model::limits::BLOCK_BYTES;
 use model::media::{Blobs, MediaError, Wal, WalDone, WalOp, WalOpened};
 use model::{ShardEpoch, ShardId};
 use ops::Health;
@@ -193,8 +194,7 @@ impl Storage {
             retention_check_ms: self.settings.retention_check_ms,
             producer_expiry_ms: self.settings.producer_expiry_ms,
             producers_max: self.settings.producers_max,
-            // Nothing asks the log for its slots yet.
-            lent_batch_bytes_min: u64::MAX,
+            lent_batch_bytes_min: BLOCK_BYTES as u64,
         };
         let started_us = clock.mono_us();
         health.starting(format!("shard {shard}: reading its checkpoint"));
