@@ -241,7 +241,6 @@ impl Shard {
         spill.checkpoint_next += 1;
         self.state.begin_capture(is_base);
         self.merge.spill_begins(self.tail.bytes());
-        self.give_back_early();
         let mut segments = self.segments.referred();
         let merged = self.merge.take_ready();
         if let Some(merged) = &merged {
@@ -283,6 +282,7 @@ impl Shard {
     pub(crate) fn spill_step(&mut self) {
         let durable = self.durable_lsn();
         self.remove_gone(durable);
+        self.give_back_early();
         match self.spill.job.as_ref().map(|job| (job.stage, job.cut, job.needs)) {
             Some((Stage::Capturing, cut, _)) => self.capture_slice(cut),
             Some((Stage::Moving, cut, _)) => self.move_slice(cut),
