@@ -49,7 +49,8 @@ pub enum Admit {
 
 impl Admission {
     pub fn new(tail_bytes_max: u64) -> Admission {
-        let parked_bytes_max = (tail_bytes_max / 8).max(4 * 1024 * 1024);
+        // Ten requests of a MiB each are what two producers send at once, and are not worth a refusal.
+        let parked_bytes_max = (tail_bytes_max / 2).max(4 * 1024 * 1024);
         Admission { tail_bytes_max, parked_bytes_max, parked: VecDeque::new(), parked_bytes: 0 }
     }
 
