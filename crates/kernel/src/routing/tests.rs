@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Routing against the rule written down plainly, as text scripts, and how long it takes.
 use super::*;
+use crate::tests::measured::{Started, resident_bytes};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -617,27 +618,4 @@ fn what_takes_too_long_is_refused_and_others_are_not() {
     }
     let message = Message { keys: &[b"k"], headers: &pairs, ..Message::default() };
     assert!(router.route(topic(2), &message).is_err());
-}
-
-/// Time that this thread has had a core, which a loaded machine does not stretch much.
-struct Started(u64);
-
-impl Started {
-    fn cpu_ns() -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("schedstat");
-        text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
-    }
-
-    fn now() -> Started {
-        Started(Started::cpu_ns())
-    }
-
-    fn elapsed(&self) -> std::time::Duration {
-        std::time::Duration::from_nanos(Started::cpu_ns() - self.0)
-    }
-}
-
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
 }

@@ -6,6 +6,7 @@
     reason = "a measurement reads the clock and the process's memory"
 )]
 
+use super::measured::resident_bytes;
 use super::system::ctx;
 use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings};
 use crate::format::v1::object::Object;
@@ -102,11 +103,6 @@ impl Bench {
 
 fn batch_of(value_bytes: usize, numbering: Numbering) -> Batch {
     build(&[NewRecord { value: Some(Bytes::from(vec![b'x'; value_bytes])), ..NewRecord::default() }], numbering)
-}
-
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
 }
 
 fn appends(name: &str, partitions: u64, a_drain: u64, value_bytes: usize, numbered: bool, tail_bytes_max: u64) {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Large batches that stay in the slots of the log in which they stand, and slots that come back, with a crash at every step.
 
-use super::system::{Out, System};
-use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
-use crate::log::read::Walk;
-use crate::reply::Reply;
+use super::system::System;
+use crate::command::{Command, DeclareTopic, Origin, Publish, TopicSettings, Trim};
 use model::batch::{NewRecord, Numbering, build};
 use model::media::BlobKind;
 use model::{Offset, PartitionId, ShardId, TopicId};
@@ -55,27 +53,8 @@ fn checkpoint(system: &mut System) {
     system.pump();
 }
 
-fn offsets(system: &mut System, partition: u64, from: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    loop {
-        system.out.clear();
-        let from = Offset(found.last().map_or(from, |last| last + 1));
-        let (bytes_max, isolation) = (1 << 20, Isolation::High);
-        let read =
-            Read { partition: PartitionId(partition), from, bytes_max, isolation, leader_epoch: None, watch: None };
-        system.submit(ShardId(0), 1, 4, Command::Read(read));
-        system.pump();
-        let Some(Out::Reply(_, _, Reply::Read(Ok(reply)))) = system.out.first() else { panic!("{:?}", system.out) };
-        if reply.pieces.is_empty() {
-            return found;
-        }
-        let headers = reply.pieces.iter().flat_map(|piece| Walk::of(piece)).map(|batch| batch.unwrap().1);
-        found.extend(headers.filter(|header| header.base_offset >= from).map(|header| header.base_offset.0));
-    }
-}
-
 fn all(system: &mut System) -> (Vec<u64>, Vec<u64>) {
-    (offsets(system, 0, 0), offsets(system, 1, 0))
+    (system.offsets(0, 0), system.offsets(1, 0))
 }
 
 fn whole() -> (Vec<u64>, Vec<u64>) {
@@ -115,10 +94,7 @@ fn a_crash_at_any_step_of_a_spill_loses_nothing_and_keeps_no_slot() {
     for count in 0..STEPS {
         let mut system = with_large();
         system.checkpoint();
-        for _ in 0..count {
-            system.sync(usize::MAX);
-            system.complete();
-        }
+        system.steps(count);
         system.crash(0);
         assert_eq!(all(&mut system), whole(), "after {count} steps");
         publish(&mut system, 0, 600_000);
@@ -148,7 +124,7 @@ fn a_segment_that_is_mostly_dead_is_copied_forward_and_its_slots_come_back() {
     assert!(system.members[0].shard.figures().merges > 0);
     assert_eq!(system.members[0].wal.lent.len(), 0);
     for _ in 0..2 {
-        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2]);
+        assert_eq!(system.offsets(0, 0), [0, 1, 2]);
         system.crash(0);
     }
 }
@@ -158,10 +134,7 @@ fn a_topic_deleted_beside_the_spill_gives_its_slots_back() {
     for count in 0..STEPS {
         let mut system = with_large();
         system.checkpoint();
-        for _ in 0..count {
-            system.sync(usize::MAX);
-            system.complete();
-        }
+        system.steps(count);
         system.submit(ShardId(0), 1, 5, Command::DeleteTopic { topic: TOPIC });
         system.pump();
         checkpoint(&mut system);

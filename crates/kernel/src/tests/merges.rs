@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Merges of segments that something comes in between of, at every step.
 
-use super::system::{Out, System, ctx};
-use crate::command::{Command, DeclareTopic, Isolation, Origin, Publish, Read, TopicSettings, Trim};
+use super::system::{System, ctx};
+use crate::command::{Command, DeclareTopic, Origin, Publish, TopicSettings, Trim};
 use crate::format::v1::segment::{Place, SegmentWriter};
 use crate::log::read::Walk;
-use crate::reply::Reply;
 use crate::spill::merge::SOURCES_MAX;
 use bytes::Bytes;
 use model::batch::{NewRecord, Numbering, build};
@@ -67,34 +66,6 @@ fn with_segments() -> System {
     system
 }
 
-/// Completes so many operations, or fewer if there are no more.
-fn steps(system: &mut System, count: usize) {
-    for _ in 0..count {
-        system.sync(usize::MAX);
-        system.complete();
-    }
-}
-
-/// The offsets of what can be read of a partition.
-fn offsets(system: &mut System, partition: u64, from: u64) -> Vec<u64> {
-    let mut found = Vec::new();
-    loop {
-        system.out.clear();
-        let from = Offset(found.last().map_or(from, |last| last + 1));
-        let (bytes_max, isolation) = (1 << 20, Isolation::High);
-        let read =
-            Read { partition: PartitionId(partition), from, bytes_max, isolation, leader_epoch: None, watch: None };
-        system.submit(ShardId(0), 1, 4, Command::Read(read));
-        system.pump();
-        let Some(Out::Reply(_, _, Reply::Read(Ok(reply)))) = system.out.first() else { panic!("{:?}", system.out) };
-        if reply.pieces.is_empty() {
-            return found;
-        }
-        let headers = reply.pieces.iter().flat_map(|piece| Walk::of(piece)).map(|batch| batch.unwrap().1);
-        found.extend(headers.filter(|header| header.base_offset >= from).map(|header| header.base_offset.0));
-    }
-}
-
 /// Segments on the medium.
 fn files(system: &System) -> BTreeSet<u64> {
     let names = system.members[0].blobs.files.keys();
@@ -107,7 +78,7 @@ fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it()
     let mut merges = 0;
     for count in 0..STEPS {
         let mut system = with_segments();
-        steps(&mut system, count);
+        system.steps(count);
         // Into the middle of a run of segment 3, past all of segment 2.
         let trim = Trim { partition: PartitionId(0), before: Some(Offset(3)) };
         system.submit(ShardId(0), 1, 3, Command::Trim(trim));
@@ -123,8 +94,8 @@ fn what_a_trim_passes_over_in_the_middle_of_a_merge_is_covered_by_no_run_of_it()
         let overlap = runs.windows(2).find(|pair| pair[0].1 >= pair[1].0);
         assert_eq!(overlap, None, "trimmed after {count} steps: {runs:?}");
         system.crash(0);
-        assert_eq!(offsets(&mut system, 0, 3), [3, 4, 5]);
-        assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
+        assert_eq!(system.offsets(0, 3), [3, 4, 5]);
+        assert_eq!(system.offsets(1, 0), [0, 1]);
     }
     assert!(merges > STEPS as u64 / 2, "{merges}");
 }
@@ -172,15 +143,15 @@ fn segments_whose_records_stand_in_slots_are_read_and_merged_as_others() {
     place(&mut system);
     system.crash(0);
     assert_eq!(system.members[0].wal.lent, BTreeSet::from([1, 2, 3, 4]));
-    assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
+    assert_eq!(system.offsets(0, 0), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(system.offsets(1, 0), [0, 1]);
     checkpoint(&mut system);
     assert!(system.members[0].shard.figures().merges > 0 && files(&system).contains(&2), "{:?}", files(&system));
     // Small runs are copied, and give their slots back; large ones stay where they are.
     assert_eq!(system.members[0].wal.lent, BTreeSet::from([2]));
     for _ in 0..2 {
-        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(offsets(&mut system, 1, 0), [0, 1]);
+        assert_eq!(system.offsets(0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(system.offsets(1, 0), [0, 1]);
         system.crash(0);
     }
 }
@@ -189,7 +160,7 @@ fn segments_whose_records_stand_in_slots_are_read_and_merged_as_others() {
 fn without_space_a_merged_segment_does_not_stay_beside_its_sources() {
     for count in 0..STEPS {
         let mut system = with_segments();
-        steps(&mut system, count);
+        system.steps(count);
         publish(&mut system, 1, 100);
         system.checkpoint();
         system.members[0].blobs.no_space = true;
@@ -200,14 +171,14 @@ fn without_space_a_merged_segment_does_not_stay_beside_its_sources() {
         let is_ready = system.members[0].shard.figures().merges == 0;
         assert!(!is_ready || more != [6], "after {count} steps: {more:?} beside {referred:?}");
         system.crash(0);
-        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(system.offsets(0, 0), [0, 1, 2, 3, 4, 5]);
         system.members[0].blobs.no_space = false;
         checkpoint(&mut system);
-        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(offsets(&mut system, 1, 0), [0, 1, 2]);
+        assert_eq!(system.offsets(0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(system.offsets(1, 0), [0, 1, 2]);
         system.crash(0);
-        assert_eq!(offsets(&mut system, 0, 0), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(offsets(&mut system, 1, 0), [0, 1, 2]);
+        assert_eq!(system.offsets(0, 0), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(system.offsets(1, 0), [0, 1, 2]);
     }
 }
 
@@ -274,7 +245,7 @@ fn under_load_without_a_pause_small_segments_do_not_pile_up() {
         system.pump();
         system.crash(0);
         for partition in [0, u64::from(partition_count) - 1] {
-            assert_eq!(offsets(&mut system, partition, 0), (0..published).collect::<Vec<u64>>());
+            assert_eq!(system.offsets(partition, 0), (0..published).collect::<Vec<u64>>());
         }
     }
 }
@@ -283,7 +254,7 @@ fn under_load_without_a_pause_small_segments_do_not_pile_up() {
 fn a_topic_deleted_in_a_frame_that_is_still_open_is_no_run_missed() {
     for count in 0..STEPS {
         let mut system = with_segments();
-        steps(&mut system, count);
+        system.steps(count);
         // The log is busy with the first frame, so the second stays open.
         for ticket in [3, 4] {
             let batch = build(&[NewRecord::default()], Numbering::NONE);

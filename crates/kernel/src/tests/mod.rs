@@ -7,6 +7,7 @@ mod faults;
 mod figures;
 mod leftovers;
 mod lending;
+pub(crate) mod measured;
 mod merges;
 mod model_check;
 mod script;

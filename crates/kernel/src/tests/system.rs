@@ -5,8 +5,9 @@
 
 use super::counter::Counter;
 use crate::auth::Principal;
-use crate::command::{Command, Ctx};
+use crate::command::{Command, Ctx, Isolation, Read};
 use crate::coordinator::Coordinator;
+use crate::log::read::Walk;
 use crate::shard::{Loaded, OpenError, Shard, ShardConfig, ShardMessage};
 use crate::spill::Work;
 use crate::{Catalog, Effect, Reply, invariants};
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use model::media::{
     BlobDone, BlobKind, BlobName, BlobOp, BlobTag, Blobs, LentSlot, MediaError, WalDone, WalOp, WalOpened,
 };
-use model::{HolderId, Lsn, NamespaceId, Now, ShardEpoch, ShardId, Ticket};
+use model::{HolderId, Lsn, NamespaceId, Now, Offset, PartitionId, ShardEpoch, ShardId, Ticket};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -532,5 +533,33 @@ impl System {
         let shard = open(&member.config, &mut wal, &mut blobs, self.now).expect("the same frames open");
         invariants::shard(&shard).expect("invariants hold after replay");
         shard.state_hash()
+    }
+
+    /// Completes so many operations, or fewer if there are no more.
+    pub fn steps(&mut self, count: usize) {
+        for _ in 0..count {
+            self.sync(usize::MAX);
+            self.complete();
+        }
+    }
+
+    /// The offsets of what can be read of a partition.
+    pub fn offsets(&mut self, partition: u64, from: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        loop {
+            self.out.clear();
+            let from = Offset(found.last().map_or(from, |last| last + 1));
+            let (bytes_max, isolation) = (1 << 20, Isolation::High);
+            let read =
+                Read { partition: PartitionId(partition), from, bytes_max, isolation, leader_epoch: None, watch: None };
+            self.submit(ShardId(0), 1, 4, Command::Read(read));
+            self.pump();
+            let Some(Out::Reply(_, _, Reply::Read(Ok(reply)))) = self.out.first() else { panic!("{:?}", self.out) };
+            if reply.pieces.is_empty() {
+                return found;
+            }
+            let headers = reply.pieces.iter().flat_map(|piece| Walk::of(piece)).map(|batch| batch.unwrap().1);
+            found.extend(headers.filter(|header| header.base_offset >= from).map(|header| header.base_offset.0));
+        }
     }
 }

@@ -11,6 +11,16 @@ use std::time::Duration;
 const CLOSED_FOR_FAULT: &str = "polylog_connections_closed_total{reason=\"fault\"}";
 const MIB: u64 = 1024 * 1024;
 
+/// So many peers that send this, and do no more.
+fn that_send(node: &Node, bytes: &[u8], count: usize) -> Vec<TcpStream> {
+    let peers = (0..count).map(|_| {
+        let mut peer = TcpStream::connect(node.kafka).unwrap();
+        peer.write_all(bytes).unwrap();
+        peer
+    });
+    peers.collect()
+}
+
 #[test]
 fn a_connection_that_says_nothing_and_a_request_that_does_not_arrive_are_ended() {
     let dir = TestDir::new();
@@ -187,13 +197,7 @@ fn consumers_that_take_nothing_hold_one_budget_and_keep_nobody_out() {
     }
     let before = node.resident_bytes();
     let request = frame(12, 1, &fetch_request_from("t", PARTITIONS, 0));
-    let deaf: Vec<TcpStream> = (0..DEAF)
-        .map(|_| {
-            let mut peer = TcpStream::connect(node.kafka).unwrap();
-            peer.write_all(&request).unwrap();
-            peer
-        })
-        .collect();
+    let deaf = that_send(&node, &request, DEAF);
     // 24 answers of 14 MB and more do not fit into 20 MiB: some wait.
     let mut most = 0;
     while node.figure("polylog_memory_waits_total{owner=\"fetch\"}") == 0 {
@@ -230,13 +234,7 @@ fn fetches_that_wait_for_memory_past_their_time_cost_no_processor() {
     }
     // They ask for 14 MB within 100 ms, and the first does not take it.
     let request = frame(12, 1, &fetch_request_from("t", 16, 0).with_max_wait_ms(100));
-    let deaf: Vec<TcpStream> = (0..DEAF)
-        .map(|_| {
-            let mut peer = TcpStream::connect(node.kafka).unwrap();
-            peer.write_all(&request).unwrap();
-            peer
-        })
-        .collect();
+    let deaf = that_send(&node, &request, DEAF);
     while node.figure("polylog_memory_waits_total{owner=\"fetch\"}") < DEAF as u64 - 2 {}
     let before = node.ran_seconds();
     // Two seconds, in which those who wait have nothing to do.
@@ -256,13 +254,7 @@ fn large_requests_that_stop_half_way_lock_nobody_out_and_are_ended() {
     // The beginning of a Produce request, so that nothing is wrong with it yet.
     half.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 1, 0, 1, b't', 0]);
     half.resize(700_000, 0);
-    let peers: Vec<TcpStream> = (0..2)
-        .map(|_| {
-            let mut peer = TcpStream::connect(node.kafka).unwrap();
-            peer.write_all(&half).unwrap();
-            peer
-        })
-        .collect();
+    let peers = that_send(&node, &half, 2);
     // They hold more than there is for requests once all of it was read.
     while node.figure("polylog_received_bytes_total") < 2 * half.len() as u64 {}
     assert_eq!(node.figure(CLOSED_FOR_FAULT), 0);

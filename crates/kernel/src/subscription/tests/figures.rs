@@ -3,6 +3,7 @@
 
 use super::super::lane::{Busy, Lane};
 use super::super::*;
+use crate::tests::measured::{Started, resident_bytes};
 use model::{HolderId, Now};
 use std::sync::Arc;
 
@@ -12,29 +13,6 @@ impl Records for Plenty {
     fn look(&self, _lane: u8, _key: u64) -> Look {
         Look::Known(Meta { bytes: 100, came_ms: 0, expires_ms: None })
     }
-}
-
-/// Time that this thread has had a core, which a loaded machine does not stretch much.
-struct Started(u64);
-
-impl Started {
-    fn cpu_ns() -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("schedstat");
-        text.split(' ').next().and_then(|ns| ns.parse().ok()).expect("nanoseconds")
-    }
-
-    fn now() -> Started {
-        Started(Started::cpu_ns())
-    }
-
-    fn elapsed(&self) -> std::time::Duration {
-        std::time::Duration::from_nanos(Started::cpu_ns() - self.0)
-    }
-}
-
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("pages") * 4096
 }
 
 fn filled(count: u64) -> Ledger {
